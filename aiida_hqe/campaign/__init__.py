@@ -1,0 +1,1 @@
+"""The campaign file: schema with units, protocols, located errors."""

@@ -1,0 +1,1 @@
+"""ML/MM molecular dynamics on OpenMM."""

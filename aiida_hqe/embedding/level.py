@@ -1,0 +1,70 @@
+"""`Level`: everything that defines a label: environment, core method, embedding. The level file is this model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from aiida_hqe.settings import Settings
+from aiida_hqe.units import Energy
+
+
+class Environment(Settings):
+    """Kohn-Sham level of the whole QM region in the point charges."""
+
+    xc: str = "pbe"
+    basis: str = "def2-svp"
+    grid_level: int = Field(4, ge=0, le=9)
+    density_fit: bool = False
+    xc_library: Literal["libxc", "xcfun"] = "libxc"
+    dispersion: Literal["d3bj", "d4"] | None = None
+
+
+class Shells(Settings):
+    """Virtual space truncated by concentric localization after a number of shells."""
+
+    shells: int = Field(ge=1)
+
+
+class Threshold(Settings):
+    """Virtual space truncated where the MP2 energy of the next shell falls below a threshold."""
+
+    threshold: Energy
+
+
+class CoreMethod(Settings):
+    """Method of the quantum cores."""
+
+    method: Literal["hf", "mp2", "ccsd", "ccsd(t)", "lno-ccsd(t)"] = "ccsd(t)"
+    frozen_core: bool = False
+    density_fit: bool = False
+    virtuals: Literal["full"] | Shells | Threshold = "full"
+
+
+class LevelShift(Settings):
+    """Projector mu S D_B S with mu in hartree."""
+
+    level_shift: float = Field(gt=0)
+
+
+class Embedding(Settings):
+    """How a core is cut out of the environment and kept orthogonal to it."""
+
+    projector: Literal["huzinaga", "fermi-huzinaga"] | LevelShift = "huzinaga"
+    functional: Literal["linear", "nonlinear", "static"] = "linear"
+    partition: Literal["spade", "ibo", "pipek-mezey"] = "spade"
+    core_orbitals: list[int] | None = None
+
+
+class Level(Settings):
+    """A level of labels. Its JSON, sorted by key, is its identity in provenance.
+
+    `core_orbitals` fixes the number of occupied orbitals of each core; it must be fixed within a campaign.
+    `forces` asks for forces of the target level besides those of the environment, which every label has.
+    """
+
+    environment: Environment = Environment()
+    core: CoreMethod = CoreMethod()
+    embedding: Embedding = Embedding()
+    forces: Literal["none", "analytic", "numerical"] = "none"

@@ -1,0 +1,117 @@
+"""`Label`: what one labelling calculation says about one frame, finished or failed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from aiida_hqe.errors import IntegrityError
+from aiida_hqe.frames import Frame
+from aiida_hqe.settings import Settings
+
+Vectors = list[tuple[float, float, float]]
+
+
+class CoreLabel(Settings):
+    """Energies of one quantum core, in eV.
+
+    Attributes
+    ----------
+    core
+        Number of the core (1, 2, ...).
+    orbitals
+        Number of occupied orbitals in the core.
+    gap
+        Singular-value gap of the partition at the cut (dimensionless, 0 to 1); ``None`` when the core is the whole region.
+    mean_field_energy
+        What the core's mean field adds to ``environment_energy``.
+    correlation_energy
+        MP2 or CCSD correlation energy of the core, without triples; 0 for HF.
+    triples_energy
+        Perturbative triples, 0 for every method but those that end in ``(t)``.
+    mp2_correction
+        MP2 estimate of what truncation of the virtual space leaves out (not contained in the other entries).
+    virtuals
+        Number of virtual orbitals that the correlated solver used.
+    seconds
+        Wall time of this core: partition, mean field and correlation.
+    """
+
+    core: int
+    orbitals: int
+    mean_field_energy: float
+    correlation_energy: float = 0.0
+    triples_energy: float = 0.0
+    mp2_correction: float | None = None
+    virtuals: int | None = None
+    gap: float | None = None
+    seconds: float = 0.0
+
+
+class Label(Settings):
+    """Result of labelling one frame, as one line of ``labels.jsonl`` and one item of ``label --json``.
+
+    Attributes
+    ----------
+    status
+        ``ok`` or ``failed``; a failed label carries ``error_kind`` and ``message`` and no energies.
+    frame
+        Content hash of the frame.
+    energy
+        Target-level energy: ``environment_energy`` + sum over cores of mean-field, correlation and triples
+        energies (eV). ``None`` when the frame has no core.
+    environment_energy
+        Kohn-Sham energy of the QM region (eV) with the interaction of its electrons and nuclei with the point
+        charges, without that of the charges among themselves.
+    environment_forces, environment_mm_forces
+        Forces of that energy on QM atoms and on point charges, (n_qm, 3) and (n_mm, 3), eV/angstrom.
+    forces, mm_forces
+        Forces of the target-level energy, where the level asks for them.
+    seconds, core_seconds
+        Wall time in all, and that of the quantum cores.
+    scf_rung
+        Rung of the SCF ladder that converged the environment.
+    """
+
+    status: Literal["ok", "failed"]
+    frame: str
+    energy: float | None = None
+    environment_energy: float | None = None
+    cores: list[CoreLabel] = Field(default_factory=list)
+    environment_forces: Vectors | None = None
+    environment_mm_forces: Vectors | None = None
+    forces: Vectors | None = None
+    mm_forces: Vectors | None = None
+    scf_rung: str | None = None
+    seconds: float = 0.0
+    core_seconds: float = 0.0
+    error_kind: str | None = None
+    message: str | None = None
+
+    def apply(self, frame: Frame) -> Frame:
+        """Return `frame` with this label's energies and forces, and its cost in ``info``.
+
+        Raises
+        ------
+        IntegrityError
+            The label failed, or belongs to another frame.
+        """
+        if self.status != "ok" or self.environment_energy is None:
+            raise IntegrityError(f"an ok label was expected for frame {self.frame[:12]} (got {self.status}): {self.message}")
+        if self.frame != frame.hash:
+            raise IntegrityError(f"label of frame {self.frame[:12]} does not belong to frame {frame.hash[:12]}")
+        return frame.replace(
+            environment_energy=self.environment_energy,
+            environment_forces=_array(self.environment_forces),
+            environment_mm_forces=_array(self.environment_mm_forces),
+            energy=self.energy,
+            forces=_array(self.forces),
+            mm_forces=_array(self.mm_forces),
+            info={**frame.info, "seconds": self.seconds, "core_seconds": self.core_seconds},
+        )
+
+
+def _array(vectors: Vectors | None) -> np.ndarray | None:
+    return None if vectors is None else np.array(vectors, dtype=float).reshape(-1, 3)

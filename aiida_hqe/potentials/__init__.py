@@ -1,0 +1,1 @@
+"""Environment-aware SchNetPack potentials, committees, ASE calculator."""

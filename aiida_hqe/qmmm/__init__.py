@@ -1,0 +1,1 @@
+"""Molecular assemblies through OpenMM: regions, topologies, effective point charges."""

@@ -1,0 +1,1 @@
+"""Disagreement, calibration and the choice of frames worth a label."""

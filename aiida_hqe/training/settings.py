@@ -1,0 +1,44 @@
+"""`TrainingSettings`: objective, schedule and committee of one training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from aiida_hqe.settings import Settings
+
+
+class TrainingSettings(Settings):
+    """How a committee is trained.
+
+    Attributes
+    ----------
+    members
+        Size of the committee.
+    learn
+        How the target level is learned: its ``difference`` to the environment level on top of the base model, ``transfer``
+        (the base model fine-tuned on target energies) or ``direct`` (target energies only).
+    epochs, warm_epochs
+        Passes over the data from scratch, and when going on from the committee of the round before.
+    weight_energy, weight_forces, weight_mm_forces
+        Weights in the loss of squared errors of energies (per QM atom), QM forces and MM forces.
+    held_out
+        Fraction of each batch of labels kept for calibration, never trained on.
+    """
+
+    members: int = Field(4, ge=2)
+    learn: Literal["difference", "transfer", "direct"] = "difference"
+    epochs: int = Field(300, ge=1)
+    warm_epochs: int = Field(150, ge=1)
+    target_epochs: int = Field(200, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    final_learning_rate: float = Field(4e-5, gt=0)
+    gradient_clip: float = Field(1.0, gt=0)
+    weight_energy: float = Field(1.0, ge=0)
+    weight_forces: float = Field(1.0, ge=0)
+    weight_mm_forces: float = Field(100.0, ge=0)
+    held_out: float = Field(0.25, gt=0, lt=1)
+    warm_start: bool = True
+    precision: Literal["float32", "float64"] = "float32"
