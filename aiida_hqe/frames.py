@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class Frame:
     info: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n_qm, n_mm = len(np.atleast_1d(self.numbers)), len(np.atleast_1d(self.mm_charges))
+        n_qm, n_mm = _length(self.numbers), _length(self.mm_charges)
         if n_qm == 0:
             raise InputError("a frame needs at least one QM atom (got none): mark atoms with region QM", "numbers")
         if len(self.core) == 0:
@@ -95,23 +96,23 @@ class Frame:
         for name in MM_FORCES:
             self._store(name, (n_mm, 3), np.float64)
         for name in ENERGIES:
-            _require_finite(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _energy(name, getattr(self, name)))
+        for name in ("charge", "spin"):
+            object.__setattr__(self, name, _integer(name, getattr(self, name)))
         self._check_cores()
         self._check_electrons()
-        _check_info(self.info)
-        object.__setattr__(self, "info", dict(sorted(self.info.items())))
+        object.__setattr__(self, "info", _checked_info(self.info))
 
     def _store(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
         value = getattr(self, name)
-        if value is None:
+        if value is None and name in (*FORCES, *MM_FORCES):
             return
-        try:
-            array = np.array(value, dtype=dtype, order="C")
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name} must be numbers of shape {shape}: {error}", name) from error
+        array = _array(name, value, shape, dtype)
         if array.shape != shape:
             raise InputError(f"{name} must have shape {shape}, got {array.shape}", name)
-        _require_finite(name, array)
+        if dtype is np.float64 and not np.isfinite(array).all():
+            raise InputError(f"{name} must be finite (got NaN or infinity): remove or repair the frame", name)
         array.setflags(write=False)
         object.__setattr__(self, name, array)
 
@@ -121,9 +122,12 @@ class Frame:
             raise InputError(f"cores must be numbered 1, 2, ... without a gap (got {found}): renumber them", "core")
 
     def _check_electrons(self) -> None:
-        if self.numbers.min() < 1 or self.numbers.max() > 118:
-            raise InputError(f"QM atoms must be elements 1 to 118 (got {sorted(set(self.numbers.tolist()))})", "numbers")
-        electrons = int(self.numbers.sum()) - self.charge
+        numbers = self.numbers.tolist()
+        if min(numbers) < 1 or max(numbers) > 118:
+            raise InputError(f"QM atoms must be elements 1 to 118 (got {sorted(set(numbers))})", "numbers")
+        if self.n_mm and (self.mm_numbers.min() < 0 or self.mm_numbers.max() > 118):
+            raise InputError("MM sites must be elements 1 to 118, or 0 for no atom: correct them", "mm_numbers")
+        electrons = sum(numbers) - self.charge
         if self.spin < 0 or electrons < max(self.spin, 1) or (electrons - self.spin) % 2:
             raise InputError(
                 f"charge {self.charge} leaves {electrons} electrons, which cannot have {self.spin} unpaired:"
@@ -171,9 +175,9 @@ class Frame:
         """The configuration and info alone, without any label."""
         return self.replace(**dict.fromkeys((*ENERGIES, *FORCES, *MM_FORCES)))
 
-    def check_geometry(self) -> None:
-        """Raise `InputError` if two QM atoms, or a QM atom and a point charge, lie on top of each other."""
-        distances = np.linalg.norm(self.positions[:, None] - self.positions[None], axis=-1)
+    def check_qm_geometry(self) -> None:
+        """Raise `InputError` if two QM atoms lie on top of each other."""
+        distances = _distances(self.positions, self.positions)
         distances[np.diag_indices(self.n_qm)] = np.inf
         i, j = np.unravel_index(int(distances.argmin()), distances.shape)
         if distances[i, j] < OVERLAP:
@@ -182,23 +186,24 @@ class Frame:
                 " correct the coordinates",
                 "positions",
             )
+
+    def check_geometry(self) -> None:
+        """Raise `InputError` if two QM atoms, or a QM atom and a point charge, lie on top of each other."""
+        self.check_qm_geometry()
         if not self.n_mm:
             return
-        distances = np.linalg.norm(self.positions[:, None] - self.mm_positions[None], axis=-1)
+        distances = _distances(self.positions, self.mm_positions)
         i, j = np.unravel_index(int(distances.argmin()), distances.shape)
         if distances[i, j] < OVERLAP:
             raise InputError(
-                f"point charge {j} lies on QM atom {i} ({distances[i, j]:.3f} angstrom apart, at least {OVERLAP} expected):"
-                " correct the coordinates or remove the charge",
+                f"point charge {j} lies on QM atom {i} ({distances[i, j]:.3f} angstrom apart, at least {OVERLAP}"
+                " expected): correct the coordinates or remove the charge",
                 "mm_positions",
             )
 
 
 class Frames(tuple[Frame, ...]):
     """A batch of frames; immutable. Frames may differ in atoms and in the number of charges."""
-
-    def __new__(cls, frames: Iterable[Frame] = ()) -> Frames:
-        return super().__new__(cls, frames)
 
     @property
     def hashes(self) -> list[str]:
@@ -243,24 +248,71 @@ class Frames(tuple[Frame, ...]):
 
             extxyz.write_frames(path, self)
 
-    def __iter__(self) -> Iterator[Frame]:
-        return super().__iter__()
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) else np.size(value)
 
 
-def _require_finite(name: str, value: Any) -> None:
-    if value is not None and not np.all(np.isfinite(value)):
-        raise InputError(f"{name} must be finite (got NaN or infinity): remove or repair the frame", name)
+def _array(name: str, value: Any, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """A copy of `value` in `dtype`, and never a number that changed on the way."""
+    try:
+        given = np.asarray(value)
+        with np.errstate(invalid="ignore"):
+            array = given.astype(dtype, order="C", copy=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name} must be numbers of shape {shape}: {error}", name) from error
+    if given.dtype.kind not in "biuf" or (given.dtype.kind != array.dtype.kind and (array != given).any()):
+        raise InputError(f"{name} must be {array.dtype} numbers (got others): correct them", name)
+    return array
 
 
-def _check_info(info: Mapping[str, Scalar]) -> None:
-    for key, value in info.items():
-        if not key.isidentifier():
-            raise InputError(f"a name of info must be a word of letters, digits and underscores (got {key!r})", "info")
-        if not isinstance(value, (str, int, float, bool)) or (isinstance(value, float) and not math.isfinite(value)):
+def _energy(name: str, value: Any) -> float:
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise InputError(f"{name} must be finite (got {value!r}): remove or repair the frame", name)
+    return float(value)
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f"{name} must be an integer (got {value!r}): correct it", name)
+    return int(value)
+
+
+def _distances(one: Floats, other: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return np.linalg.norm(one[:, None] - other[None], axis=-1)
+
+
+def _checked_info(info: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A copy of `info`, sorted by key, its NumPy scalars made Python's."""
+    checked: dict[str, Scalar] = {}
+    for key in sorted(info):
+        value = info[key]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if not _NAME.fullmatch(key) or key in _RESERVED:
+            expected = "a word of letters, digits and underscores that is no field of a frame"
+            raise InputError(f"a name of info must be {expected} (got {key!r}): rename it", "info")
+        if isinstance(value, str):
+            good = value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+        elif isinstance(value, int):
+            good = abs(value) < 2**63
+        else:
+            good = isinstance(value, float) and math.isfinite(value)
+        if not good:
             raise InputError(f"info {key} must be a finite number or text (got {value!r})", "info")
+        checked[key] = value
+    return checked
 
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.shape == other.shape and one.tobytes() == other.tobytes()
-    return type(one) is type(other) and one == other
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = {
+    *(field.name for field in dataclasses.fields(Frame)), "environment_qm_forces", "qm_forces", "baseline_qm_forces",
+    "Properties", "Lattice", "pbc",
+}  # fmt: skip

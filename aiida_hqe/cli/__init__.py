@@ -1,1 +1,5 @@
 """The command line ``aiida-hqe``."""
+
+from aiida_hqe.cli.root import main
+
+__all__ = ["main"]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from aiida_hqe.settings import Settings
-from aiida_hqe.units import Energy, Length, Pressure, Rate, Temperature, Time
+from aiida_hqe.units import Force, Length, Pressure, Rate, Temperature, Time
 
 
 class SamplingSettings(Settings):
@@ -42,5 +42,5 @@ class SamplingSettings(Settings):
     constraints: Literal["none", "hbonds"] = "hbonds"
     ewald_tolerance: float = Field(5e-4, gt=0)
     trust_factor: float = Field(10.0, gt=1)
-    minimize_tolerance: Energy = 0.1
+    minimize_tolerance: Force = Field(0.05, gt=0)
     platform: Literal["auto", "CPU", "Reference", "CUDA", "OpenCL"] = "auto"

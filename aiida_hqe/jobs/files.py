@@ -7,11 +7,12 @@ parser reads those.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from aiida_hqe.dynamics.settings import SamplingSettings
+from aiida_hqe.errors import InputError
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.qmmm.settings import SystemSettings
 from aiida_hqe.settings import Settings
@@ -123,3 +124,25 @@ def write_settings(directory: Path, name: str, settings: Settings) -> None:
 
     text = json.dumps(settings.model_dump(mode="json"), sort_keys=True, indent=1)
     (directory / name).write_text(text + "\n")
+
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def read_settings(directory: Path, name: str, model: type[Model]) -> Model:
+    """Read what :func:`write_settings` wrote.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or an entry of it is wrong.
+    """
+    path = directory / name
+    if not path.is_file():
+        raise InputError(f"{path}: settings of the job were expected (got no file): write them")
+    try:
+        return model.model_validate_json(path.read_text())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{name}: {key}: {first['msg']} (got {first['input']!r}): correct this entry", key) from error

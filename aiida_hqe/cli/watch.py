@@ -1,0 +1,185 @@
+"""``aiida-hqe status`` and ``watch``: where a campaign stands, and its progress until it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_hqe.cli import profile
+from aiida_hqe.cli.campaigns import ROUND_NOTES, json_option, print_json, rounds_table
+from aiida_hqe.errors import HQEError, ResourceError
+
+if TYPE_CHECKING:
+    from aiida.engine.daemon.client import DaemonClient
+
+    from aiida_hqe.queries import State
+
+POLL = 1.0
+"""Seconds between two looks at the database."""
+
+QUIET = 15.0
+"""Where the output is no terminal, an unchanged stage prints at most one line in this many seconds."""
+
+_GRACE = 10.0
+
+
+@click.command()
+@click.argument("campaign", metavar="PK|UUID")
+@json_option
+def status(campaign: str, as_json: bool) -> None:
+    """Print where a campaign stands: one line, then a table with a line per round."""
+    from aiida_hqe import queries
+
+    state = queries.state(queries.campaign(campaign).pk)
+    if as_json:
+        print_json(state.as_dict())
+        return
+    click.echo(summary(state))
+    for line in details(state):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("campaign", metavar="PK|UUID")
+@json_option
+def watch(campaign: str, as_json: bool) -> None:
+    """Show the progress of a campaign until it ends, then its table and verdict."""
+    from aiida_hqe import queries
+
+    follow(queries.campaign(campaign).pk, as_json=as_json)
+
+
+def follow(pk: int, *, as_json: bool = False) -> State:
+    """Show progress of campaign `pk` until it ends, then its table; with `as_json` progress goes to standard error.
+
+    Raises
+    ------
+    HQEError
+        The campaign failed, excepted or was killed.
+    ResourceError
+        The daemon died while the campaign had not ended.
+    """
+    state = wait(pk, Progress(error_stream=as_json))
+    if as_json:
+        print_json(state.as_dict())
+    else:
+        for line in details(state):
+            click.echo(line)
+    require_success(state)
+    return state
+
+
+def wait(pk: int, progress: Progress) -> State:
+    """Poll campaign `pk` until it ends; shows each state to `progress`."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    from aiida_hqe import queries
+
+    client = get_daemon_client()
+    last_alive = time.monotonic()
+    while True:
+        state = queries.state(pk)
+        if state.terminated:
+            progress.close()
+            return state
+        progress.show(state)
+        if profile.running(client):
+            last_alive = time.monotonic()
+        elif time.monotonic() - last_alive > _GRACE:
+            progress.close()
+            raise _daemon_died(client, pk)
+        time.sleep(POLL)
+
+
+def _daemon_died(client: DaemonClient, pk: int) -> ResourceError:
+    return ResourceError(
+        f"the daemon stopped while campaign {pk} was running: start it with `verdi daemon start 2` and the campaign goes on;"
+        f" its log is {client.daemon_log_file}"
+    )
+
+
+def require_success(state: State) -> None:
+    """Raise `HQEError` with one line, and where to look, unless the campaign finished well."""
+    if state.finished_ok:
+        return
+    from aiida.engine.daemon.client import get_daemon_client
+
+    ending = f"{state.process_state}" + (f" with exit code {state.exit_status}" if state.exit_status else "")
+    message = state.exit_message or state.last_exception or "no message"
+    raise HQEError(
+        f"campaign {state.pk} ended {ending}: {' '.join(message.split())}; see `verdi process report {state.pk}` and"
+        f" {get_daemon_client().daemon_log_file}"
+    )
+
+
+def summary(state: State) -> str:
+    """One line: name, process state, stage, round and counts."""
+    place = f"campaign {state.pk} ({state.label or state.uuid[:8]}): {state.process_state}"
+    if state.terminated:
+        return place + ("" if state.exit_status in (None, 0) else f" [{state.exit_status}] {state.exit_message}")
+    return f"{place}, {stage(state)}"
+
+
+def stage(state: State) -> str:
+    """What the campaign does at the moment: ``round 1: label 3/12``."""
+    if state.stage is None:
+        return "waiting for the daemon"
+    counts = f" {state.done}/{state.total}" if state.total else ""
+    return f"round {state.round}: {state.stage}{counts}"
+
+
+def details(state: State) -> list[str]:
+    """Table of the rounds, and the verdict once there is one."""
+    lines = rounds_table(state.rounds) + [ROUND_NOTES] if state.rounds else []
+    if state.verdict:
+        lines.append(f"verdict: {verdict_line(state.verdict)}")
+    return lines
+
+
+def verdict_line(verdict: dict[str, Any]) -> str:
+    """One line of a verdict: the word and the reason."""
+    word = "converged" if verdict.get("converged") else "stopped"
+    reason = verdict.get("reason") or verdict.get("message")
+    return f"{word}: {reason}" if reason else word
+
+
+class Progress:
+    """Draws the state of a campaign: one line rewritten on a terminal, plain lines elsewhere.
+
+    Parameters
+    ----------
+    error_stream
+        Draw on standard error, because standard output carries JSON.
+    """
+
+    def __init__(self, *, error_stream: bool = False) -> None:
+        self._stream = sys.stderr if error_stream else sys.stdout
+        self._terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._start = time.monotonic()
+        self._last: tuple[Any, ...] = ()
+        self._last_time = -QUIET
+        self._rounds = 0
+
+    def show(self, state: State) -> None:
+        """Draw `state`, if it says something new."""
+        elapsed = time.monotonic() - self._start
+        line = f"{elapsed:6.0f} s  {stage(state)}"
+        if self._terminal:
+            click.echo(f"\r\x1b[K{line}", file=self._stream, nl=False)
+            return
+        now = (state.stage, state.round)
+        changed = now != self._last[:2] or (
+            elapsed - self._last_time >= QUIET and (state.stage, state.round, state.done) != self._last
+        )
+        if changed:
+            click.echo(line, file=self._stream)
+            self._last, self._last_time = (state.stage, state.round, state.done), elapsed
+
+    def close(self) -> None:
+        """Leave the rewritten line."""
+        if self._terminal:
+            click.echo("\r\x1b[K", file=self._stream, nl=False)

@@ -1,0 +1,156 @@
+"""The environment: Kohn-Sham DFT of the whole QM region in the point charges, and its analytic forces.
+
+Matrices carry a leading spin axis of length one (restricted) or two (unrestricted), densities include the occupation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from pyscf import dft, qmmm
+
+from aiida_hqe.embedding import molecule, scf
+from aiida_hqe.embedding.level import Environment
+from aiida_hqe.errors import InputError
+from aiida_hqe.frames import Floats, Frame
+from aiida_hqe.units import HARTREE_PER_BOHR
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnvironmentState:
+    """Converged Kohn-Sham state, in atomic units.
+
+    Attributes
+    ----------
+    mf
+        PySCF mean field, in the point charges.
+    rung
+        Rung of the SCF ladder that converged it.
+    """
+
+    mf: Any
+    rung: str
+
+    @property
+    def mol(self) -> Any:
+        """PySCF molecule."""
+        return self.mf.mol
+
+    @property
+    def energy(self) -> float:
+        """Total energy with charge-electron and charge-nucleus terms, without charge-charge ones (hartree)."""
+        return float(self.mf.e_tot)
+
+    @cached_property
+    def orbitals(self) -> Floats:
+        """Canonical orbitals (n_spin, n_ao, n_mo)."""
+        return _with_spin_axis(self.mf.mo_coeff)
+
+    @property
+    def n_spin(self) -> int:
+        """One for a restricted, two for an unrestricted state."""
+        return len(self.orbitals)
+
+    @cached_property
+    def n_occupied(self) -> tuple[int, ...]:
+        """Number of occupied orbitals of each spin channel."""
+        return tuple(int((occ > 0).sum()) for occ in np.atleast_2d(self.mf.mo_occ))
+
+    @cached_property
+    def overlap(self) -> Floats:
+        """Overlap matrix of the atomic orbitals."""
+        return np.asarray(self.mf.get_ovlp())
+
+    @cached_property
+    def hcore(self) -> Floats:
+        """One-electron operator, with the point charges."""
+        return np.asarray(self.mf.get_hcore())
+
+    def occupied(self, spin: int) -> Floats:
+        """Occupied canonical orbitals of a spin channel (n_ao, n_occ)."""
+        return self.orbitals[spin][:, : self.n_occupied[spin]]
+
+    def virtual(self, spin: int) -> Floats:
+        """Virtual canonical orbitals of a spin channel."""
+        return self.orbitals[spin][:, self.n_occupied[spin] :]
+
+    def density_of(self, orbitals: list[Floats]) -> Floats:
+        """Density matrices (n_spin, n_ao, n_ao) of occupied orbitals given for each spin channel."""
+        return np.array([2.0 / self.n_spin * C @ C.T for C in orbitals])
+
+    @cached_property
+    def density(self) -> Floats:
+        """Density matrices (n_spin, n_ao, n_ao)."""
+        return self.density_of([self.occupied(spin) for spin in range(self.n_spin)])
+
+    def potential(self, density: Floats) -> tuple[Floats, float]:
+        """Two-electron part of the Kohn-Sham operator, (n_spin, n_ao, n_ao), and of the energy, at any density."""
+        veff = self.mf.get_veff(self.mol, density[0] if self.n_spin == 1 else density)
+        return _with_spin_axis(np.asarray(veff)), float((veff.ecoul + veff.exc).real)
+
+    @cached_property
+    def own_potential(self) -> tuple[Floats, float]:
+        """`potential` at the state's own density."""
+        return self.potential(self.density)
+
+    def forces(self) -> tuple[Floats, Floats]:
+        """Forces on the QM atoms (n_qm, 3) and on the point charges (n_mm, 3), eV/angstrom.
+
+        They are those of a fixed grid: the response of the grid points is left out, about 1e-5 hartree/bohr at grid level 3.
+        """
+        gradient = self.mf.nuc_grad_method()
+        on_atoms = -np.asarray(gradient.kernel()) * HARTREE_PER_BOHR
+        if not hasattr(self.mf, "mm_mol"):
+            return on_atoms, np.zeros((0, 3))
+        on_charges = gradient.grad_hcore_mm(self.density.sum(axis=0)) + gradient.grad_nuc_mm()
+        return on_atoms, -np.asarray(on_charges) * HARTREE_PER_BOHR
+
+
+def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
+    """Converge the Kohn-Sham state of a frame.
+
+    Raises
+    ------
+    InputError
+        Geometry, basis or functional cannot be used.
+    ConvergenceError
+        No rung of the SCF ladder converged.
+    """
+    mol = molecule.build_molecule(frame, settings.basis)
+    library = _library(settings)
+    coordinates, charges = molecule.point_charges(frame)
+
+    def build() -> Any:
+        mf = dft.RKS(mol) if mol.spin == 0 else dft.UKS(mol)
+        mf._numint.libxc = library
+        mf.xc = settings.xc
+        mf.grids.level = settings.grid_level
+        if settings.density_fit:
+            mf = mf.density_fit()
+        if len(charges):
+            mf = qmmm.mm_charge(mf, coordinates, charges, unit="Bohr")
+        return mf
+
+    return EnvironmentState(*scf.converge(build))
+
+
+def _library(settings: Environment) -> Any:
+    """XC library, after a check that it knows the functional."""
+    library = dft.libxc if settings.xc_library == "libxc" else dft.xcfun
+    try:
+        library.parse_xc(settings.xc)
+        library.xc_type(settings.xc)
+    except (KeyError, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"a functional that {settings.xc_library} knows was expected (got {settings.xc!r}):"
+            " choose one of PySCF's names, such as pbe, pbe0, b3lyp or wb97x_v",
+            "environment.xc",
+        ) from error
+    return library
+
+
+def _with_spin_axis(matrix: Floats) -> Floats:
+    return np.asarray(matrix).reshape(-1, *np.shape(matrix)[-2:])

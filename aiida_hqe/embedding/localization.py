@@ -1,0 +1,135 @@
+"""Orbitals of a core, ranked by their weight on its atoms: SPADE, intrinsic bond orbitals, Pipek-Mezey orbitals.
+
+Every scheme returns singular values ``sigma`` (n_occ,), descending, and a rotation ``U`` (n_occ, n_occ) of the occupied
+canonical orbitals; ``sigma_i^2`` is the population of orbital ``i`` on the core atoms.
+
+Sources: SPADE, D. Claudino, N. J. Mayhall, J. Chem. Theory Comput. 2019, 15, 1053, doi:10.1021/acs.jctc.8b01112; IBO (exponent
+4), G. Knizia, J. Chem. Theory Comput. 2013, 9, 4834, doi:10.1021/ct400687b; Pipek-Mezey (exponent 2, Loewdin populations),
+J. Pipek, P. G. Mezey, J. Chem. Phys. 1989, 90, 4916, doi:10.1063/1.456588.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+from pyscf import lo
+from pyscf.data.elements import chemcore
+
+from aiida_hqe.embedding.environment import EnvironmentState
+from aiida_hqe.errors import ConvergenceError
+from aiida_hqe.frames import Floats
+
+MAX_SWEEPS = 500
+"""Sweeps of two-by-two rotations before a localization is given up."""
+
+TOLERANCE = 1e-10
+"""Largest angle (rad) of a converged sweep."""
+
+Scheme = Callable[[EnvironmentState, list[int], int], tuple[Floats, Floats]]
+
+
+def spade(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
+    """Right singular vectors of the occupied orbitals in the orthogonalised atomic orbitals of the core atoms."""
+    coefficients, owners = _loewdin(state, spin)
+    _, sigma, Vt = np.linalg.svd(coefficients[np.isin(owners, atoms)])
+    return np.pad(sigma, (0, len(Vt) - len(sigma))), Vt.T
+
+
+def intrinsic_bond(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
+    """Intrinsic bond orbitals."""
+    return _localized(state, atoms, _iao(state, spin), exponent=4)
+
+
+def pipek_mezey(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
+    """Pipek-Mezey orbitals of Loewdin populations."""
+    return _localized(state, atoms, _loewdin(state, spin), exponent=2)
+
+
+SCHEMES: dict[str, Scheme] = {"spade": spade, "ibo": intrinsic_bond, "pipek-mezey": pipek_mezey}
+"""Partition scheme by name."""
+
+
+def _loewdin(state: EnvironmentState, spin: int) -> tuple[Floats, Floats]:
+    """Occupied orbitals in symmetrically orthogonalised atomic orbitals (n_ao, n_occ), and the atom of each row."""
+    s, V = scipy.linalg.eigh(state.overlap)
+    owners = np.array([label[0] for label in state.mol.ao_labels(fmt=None)])
+    return (V * np.sqrt(s)) @ V.T @ state.occupied(spin), owners
+
+
+def _iao(state: EnvironmentState, spin: int) -> tuple[Floats, Floats]:
+    """Occupied orbitals in orthogonalised intrinsic atomic orbitals, and the atom of each row."""
+    C = state.occupied(spin)
+    basis = lo.orth.vec_lowdin(lo.iao.iao(state.mol, C), state.overlap)
+    owners = np.array([label[0] for label in lo.iao.reference_mol(state.mol).ao_labels(fmt=None)])
+    return basis.T @ state.overlap @ C, owners
+
+
+def _localized(
+    state: EnvironmentState, atoms: list[int], basis: tuple[Floats, Floats], exponent: int
+) -> tuple[Floats, Floats]:
+    """Localize inner shells and valence orbitals separately, and rank them by their population on the core atoms."""
+    coefficients, owners = basis
+    n_occ, n_inner = coefficients.shape[1], chemcore(state.mol)
+    U = np.zeros((n_occ, n_occ))
+    for block in (slice(0, n_inner), slice(n_inner, n_occ)):
+        projected = [coefficients[owners == atom][:, block] for atom in range(state.mol.natm)]
+        U[block, block] = jacobi(np.array([c.T @ c for c in projected]), exponent)
+    populations = np.sum((coefficients[np.isin(owners, atoms)] @ U) ** 2, axis=0)
+    order = np.argsort(-populations, kind="stable")
+    return np.sqrt(populations[order]), U[:, order]
+
+
+def jacobi(charges: Floats, exponent: int) -> Floats:
+    """Rotation that makes ``sum_A sum_i (Q^A_ii)^p`` stationary and large, by sweeps of two-by-two rotations.
+
+    Parameters
+    ----------
+    charges
+        ``Q^A_ij``, populations of the orbitals on each atom (n_atoms, n, n).
+    exponent
+        ``p``, 2 or 4.
+
+    Raises
+    ------
+    ConvergenceError
+        The largest angle is above the tolerance after all sweeps.
+    """
+    Q, n = charges.copy(), charges.shape[1]
+    U, largest = np.eye(n), 0.0
+    for _ in range(MAX_SWEEPS):
+        largest = 0.0
+        for i in range(n):
+            for j in range(i):
+                angle = _angle(Q[:, i, i], Q[:, j, j], Q[:, i, j], exponent)
+                _rotate(Q, U, i, j, angle)
+                largest = max(largest, abs(angle))
+        if largest < TOLERANCE:
+            return U
+    raise ConvergenceError(
+        f"localization did not converge (largest rotation {largest:.1e}, below {TOLERANCE:.0e} expected): choose the"
+        " partition spade",
+        largest,
+    )
+
+
+def _angle(ii: Floats, jj: Floats, ij: Floats, exponent: int) -> float:
+    """Angle that maximises the functional in the plane of two orbitals."""
+    if exponent == 2:
+        a = np.sum(ij**2 - (ii - jj) ** 2 / 4)
+        b = np.sum(ij * (ii - jj))
+    else:
+        a = np.sum(-(ii**4) - jj**4 + 6 * (ii**2 + jj**2) * ij**2 + ii**3 * jj + ii * jj**3)
+        b = np.sum(4 * ij * (ii**3 - jj**3))
+    return 0.0 if np.hypot(a, b) < 1e-14 else float(np.arctan2(b, -a)) / 4
+
+
+def _rotate(Q: Floats, U: Floats, i: int, j: int, angle: float) -> None:
+    """Turn orbitals i and j in place."""
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.array([[c, -s], [s, c]])
+    pair = [i, j]
+    U[:, pair] = U[:, pair] @ turn
+    Q[:, :, pair] = Q[:, :, pair] @ turn
+    Q[:, pair, :] = np.einsum("ba,nbc->nac", turn, Q[:, pair, :])

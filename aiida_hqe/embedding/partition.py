@@ -1,0 +1,130 @@
+"""Partition of the occupied Kohn-Sham orbitals into those of a core and those of its environment."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.linalg
+
+from aiida_hqe.embedding.environment import EnvironmentState
+from aiida_hqe.embedding.localization import SCHEMES
+from aiida_hqe.errors import InputError
+from aiida_hqe.frames import Floats
+
+GAP_LIMIT = 0.1
+"""Least gap between the singular values on both sides of the cut; below it the core is not well defined."""
+
+RIVAL_LIMIT = 0.75
+"""Where the cut is chosen by the largest gap, the second largest must be below this fraction of it."""
+
+SPIN_LIMIT = 0.25
+"""Largest distance of a core's spin population from a whole number of unpaired electrons."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Partition:
+    """Occupied orbitals of each spin channel, split into those of a core (A) and of its environment (B).
+
+    Attributes
+    ----------
+    core, environment
+        For each spin channel, orthonormal orbitals (n_ao, n_A) and (n_ao, n_B).
+    gap
+        Smallest gap at the cut over the spin channels, 0 to 1; ``None`` when the core is the whole region.
+    atoms
+        Indices of the core's atoms.
+    """
+
+    core: list[Floats]
+    environment: list[Floats]
+    gap: float | None
+    atoms: list[int]
+
+    @property
+    def n_core(self) -> tuple[int, ...]:
+        """Number of core orbitals of each spin channel."""
+        return tuple(C.shape[1] for C in self.core)
+
+
+def partition(state: EnvironmentState, atoms: list[int], scheme: str, n_core: int | None) -> Partition:
+    """Split the occupied orbitals for a core of `atoms`.
+
+    Parameters
+    ----------
+    scheme
+        ``spade``, ``ibo`` or ``pipek-mezey``.
+    n_core
+        Number of (alpha) core orbitals; ``None`` cuts at the largest gap. In an open shell the core has as many beta
+        orbitals fewer as it has unpaired electrons by its Loewdin spin population.
+
+    Raises
+    ------
+    InputError
+        The number of orbitals is impossible, the gap at the cut is below `GAP_LIMIT`, the cut or the number of unpaired
+        electrons is ambiguous.
+    """
+    if n_core is not None and not 1 <= n_core <= state.n_occupied[0]:
+        raise InputError(
+            f"a core must have 1 to {state.n_occupied[0]} of the occupied orbitals (got {n_core}): correct core_orbitals",
+            "embedding.core_orbitals",
+        )
+    wanted = [n_core] * state.n_spin
+    if n_core is not None and state.n_spin == 2:
+        wanted[1] = max(n_core - _unpaired(state, atoms), 0)
+    core, environment, gaps = [], [], []
+    for spin, count in enumerate(wanted):
+        sigma, U = SCHEMES[scheme](state, atoms, spin)
+        n = _chosen(sigma, whole=len(atoms) == state.mol.natm) if count is None else count
+        C = state.occupied(spin) @ U
+        core.append(C[:, :n])
+        environment.append(C[:, n:])
+        gaps += [_checked_gap(sigma, n)] if 0 < n < len(sigma) else []
+    return Partition(core, environment, min(gaps, default=None), atoms)
+
+
+def gap_profile(sigma: Floats) -> Floats:
+    """Gap below each singular value but the last (n_occ - 1,)."""
+    return sigma[:-1] - sigma[1:]
+
+
+def _checked_gap(sigma: Floats, n: int) -> float:
+    gap = float(sigma[n - 1] - sigma[n])
+    if gap < GAP_LIMIT:
+        raise InputError(
+            f"the singular-value gap at the cut after {n} core orbitals is {gap:.3f} (at least {GAP_LIMIT} expected; the"
+            f" largest one is after {int(np.argmax(gap_profile(sigma))) + 1}): choose another number of core orbitals or"
+            " other core atoms",
+            "embedding.core_orbitals",
+        )
+    return gap
+
+
+def _chosen(sigma: Floats, whole: bool) -> int:
+    """Number of orbitals above the largest gap, which must be clear; all of them for a core of all atoms."""
+    if whole:
+        return len(sigma)
+    gaps = np.pad(gap_profile(sigma), (0, max(3 - len(sigma), 0)))
+    first, second = np.argsort(-gaps, kind="stable")[:2]
+    if gaps[first] < GAP_LIMIT or gaps[second] > RIVAL_LIMIT * gaps[first]:
+        raise InputError(
+            f"one clear singular-value gap was expected (got {gaps[first]:.3f} after {first + 1} orbitals and"
+            f" {gaps[second]:.3f} after {second + 1}): fix core_orbitals or choose other core atoms",
+            "embedding.core_orbitals",
+        )
+    return int(first) + 1
+
+
+def _unpaired(state: EnvironmentState, atoms: list[int]) -> int:
+    """Number of unpaired electrons of the core."""
+    root = scipy.linalg.sqrtm(state.overlap).real
+    populations = np.diag(root @ (state.density[0] - state.density[1]) @ root)
+    owners = [label[0] for label in state.mol.ao_labels(fmt=None)]
+    population = float(populations[np.isin(owners, atoms)].sum())
+    if abs(population - round(population)) > SPIN_LIMIT:
+        raise InputError(
+            f"a core with a whole number of unpaired electrons was expected (got a spin population of {population:.2f}):"
+            " choose core atoms that hold the unpaired electrons",
+            "core",
+        )
+    return round(population)

@@ -1,0 +1,89 @@
+"""The job ``label``: every frame of a batch at one level, each written as soon as it is finished."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from aiida_hqe.embedding.label import label
+from aiida_hqe.embedding.level import Level
+from aiida_hqe.errors import InputError, IntegrityError
+from aiida_hqe.frames import Frames
+from aiida_hqe.jobs import files
+from aiida_hqe.jobs.main import report_progress
+from aiida_hqe.labels import Label
+
+
+def run(directory: Path) -> files.Status:
+    """Label the frames of ``frames.h5`` at the level of ``level.json``, appending to ``labels.jsonl``.
+
+    A frame that fails costs that frame only. Frames that ``labels.jsonl`` already holds are not computed again, so that a
+    killed job goes on where it was; a line that the kill cut short is dropped.
+
+    Returns
+    -------
+    Status
+        ``finished``, or ``partial`` where frames failed; counts `frames`, `labelled`, `failed` and `reused`.
+
+    Raises
+    ------
+    InputError
+        Frames or level are missing or wrong.
+    IntegrityError
+        A line of ``labels.jsonl`` other than the last is damaged.
+    """
+    level = read_level(directory / files.LEVEL)
+    frames = Frames.read(directory / files.FRAMES).unique()
+    path = directory / files.LABELS
+    done = {found.frame: found for found in keep_complete(path)}
+    reused = sum(frame.hash in done for frame in frames)
+    report_progress(directory, reused, len(frames))
+    with path.open("a") as stream:
+        for frame in frames:
+            if frame.hash in done:
+                continue
+            done[frame.hash] = found = label(frame, level)
+            stream.write(found.model_dump_json() + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+            report_progress(directory, sum(frame.hash in done for frame in frames), len(frames))
+    failed = [done[frame.hash] for frame in frames if done[frame.hash].status == "failed"]
+    counts = {"frames": len(frames), "labelled": len(frames) - len(failed), "failed": len(failed), "reused": reused}
+    if not failed:
+        return files.Status(state="finished", counts=counts)
+    message = f"{len(failed)} of {len(frames)} frames failed, first {failed[0].message}"
+    return files.Status(state="partial", error_kind=failed[0].error_kind, message=message, counts=counts)
+
+
+def read_level(path: Path) -> Level:
+    """Level of a job; `InputError` with the offending key where it is missing or wrong."""
+    if not path.is_file():
+        raise InputError(f"{path.name}: a level was expected (got no file): write the level as JSON")
+    try:
+        return Level.model_validate_json(path.read_text())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path.name}: {key}: {first['msg']} (got {first['input']!r}): correct the level", key) from error
+
+
+def keep_complete(path: Path) -> list[Label]:
+    """Labels of ``labels.jsonl``; a last line without its end is removed from the file."""
+    if not path.is_file():
+        return []
+    complete, newline, cut = path.read_bytes().rpartition(b"\n")
+    labels = [_parse(path, number, line) for number, line in enumerate(complete.splitlines(), start=1)]
+    if cut:
+        os.truncate(path, len(complete) + len(newline))
+    return labels
+
+
+def _parse(path: Path, number: int, line: bytes) -> Label:
+    try:
+        return Label.model_validate_json(line)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{path.name}:{number}: a label was expected (got {line[:40]!r}): remove the damaged line"
+        ) from error

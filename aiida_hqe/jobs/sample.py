@@ -1,0 +1,42 @@
+"""``hqe-job sample``: molecular dynamics by the force field, or by the committee if there is one, and its frames."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from aiida_hqe.dynamics.driver import Driver
+from aiida_hqe.jobs import files
+from aiida_hqe.jobs.main import report_progress
+
+
+def run(directory: Path) -> files.Status:
+    """Read ``settings.json`` (`files.SampleJob`) and ``assembly.h5``; write ``sampled.h5`` and ``final.h5``."""
+    from aiida_hqe.dynamics.sample import sample
+    from aiida_hqe.qmmm.assembly import Assembly
+
+    job = files.read_settings(directory, files.SETTINGS, files.SampleJob)
+    result = sample(
+        Assembly.read(directory / files.ASSEMBLY),
+        job.sampling,
+        _committee(directory),
+        seed=job.seed,
+        steps=job.steps,
+        interval=job.interval,
+        trust_disagreement=job.trust_disagreement,
+        progress=partial(report_progress, directory),
+    )
+    result.frames.write(directory / files.SAMPLED)
+    result.assembly.write(directory / files.FINAL)
+    counts = {"steps": result.steps, "frames": len(result.frames)}
+    state = "finished" if result.trusted else "untrusted"
+    return files.Status(state=state, message=result.reason, counts=counts)
+
+
+def _committee(directory: Path) -> Driver | None:
+    path = directory / files.COMMITTEE
+    if not path.is_file():
+        return None
+    from aiida_hqe.potentials.committee import Committee
+
+    return Committee.load(path)

@@ -1,0 +1,235 @@
+"""`Committee`: members trained on the same data with other seeds and folds; energies, forces and their spread."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aiida_hqe.errors import InputError
+from aiida_hqe.frames import Floats, Frame
+from aiida_hqe.potentials import storage
+from aiida_hqe.potentials.member import LEVELS, LevelName, Member
+from aiida_hqe.potentials.settings import PotentialSettings
+from aiida_hqe.potentials.stack import Derivatives, Stack
+from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.predictions import Prediction
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What dynamics needs of one frame: the mean of the members at the target level, and their disagreement.
+
+    Attributes
+    ----------
+    energy
+        Mean energy (eV).
+    forces, mm_forces
+        Mean forces (n_qm, 3) and (n_mm, 3), eV/angstrom.
+    charge_gradient
+        Derivative of the mean energy with respect to each point charge (n_mm,), eV/e.
+    disagreement
+        Spread of the members' force vectors at `Committee.force_level` (eV/angstrom); 0 for a single member.
+    energy_disagreement
+        Standard deviation of the members' energies (eV); 0 for a single member.
+    member_deviations
+        Each member's force deviation from the mean in the same norm, (K,).
+    """
+
+    energy: float
+    forces: Floats
+    mm_forces: Floats
+    charge_gradient: Floats
+    disagreement: float
+    energy_disagreement: float
+    member_deviations: Floats
+
+
+class Committee:
+    """Members of one architecture for one kind of QM region.
+
+    Parameters
+    ----------
+    members
+        Sorted by number.
+    settings
+        Architecture of every network.
+    learn
+        How target networks combine with environment networks: ``difference``, ``transfer`` or ``direct``.
+    elements, charge, spin
+        QM regions the committee is for.
+    ranges
+        What the training data spanned.
+    calibration
+        Settings of a calibration that travels with an exported committee, if any.
+
+    Raises
+    ------
+    InputError
+        No member, or a member number twice.
+    """
+
+    def __init__(
+        self,
+        members: Iterable[Member],
+        *,
+        settings: PotentialSettings,
+        learn: str,
+        elements: Iterable[int],
+        charge: int,
+        spin: int,
+        ranges: Mapping[str, Any] | None = None,
+        calibration: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.members: tuple[Member, ...] = tuple(sorted(members, key=lambda member: member.number))
+        numbers = [member.number for member in self.members]
+        if not numbers or len(set(numbers)) != len(numbers):
+            raise InputError(f"a committee needs members with different numbers (got {numbers}): train each number once")
+        self.settings = settings
+        self.learn = learn
+        self.elements = sorted(set(elements))
+        self.charge = charge
+        self.spin = spin
+        self.ranges = dict(ranges or {})
+        self.calibration = None if calibration is None else dict(calibration)
+        self._stacks: dict[LevelName, Stack] = {
+            level: Stack([member.networks[level] for member in self.members], settings, charge)
+            for level in LEVELS
+            if level in self.levels
+        }
+
+    @property
+    def n_members(self) -> int:
+        """Number K of members."""
+        return len(self.members)
+
+    @property
+    def levels(self) -> set[LevelName]:
+        """Levels that every member learned."""
+        return set.intersection(*(set(member.networks) for member in self.members))
+
+    @property
+    def force_level(self) -> LevelName:
+        """Level of the forces that disagreement is measured on: target where target forces were learned."""
+        learned = "target" in self.levels and all(member.networks["target"].has_forces for member in self.members)
+        return "target" if learned or "environment" not in self.levels else "environment"
+
+    @classmethod
+    def merge(cls, committees: Iterable[Committee]) -> Committee:
+        """One committee of the members of several.
+
+        Raises
+        ------
+        InputError
+            They differ in architecture, levels, elements, charge or spin, or share a member number.
+        """
+        parts = list(committees)
+        if not parts:
+            raise InputError("at least one committee to merge was expected (got none)")
+        for part in parts[1:]:
+            for name in ("settings", "learn", "levels", "elements", "charge", "spin"):
+                one, other = getattr(parts[0], name), getattr(part, name)
+                if one != other:
+                    raise InputError(f"committees to merge must agree in {name} (got {one} and {other}): train them alike")
+        members = [member for part in parts for member in part.members]
+        return parts[0].replace(members=members)
+
+    def replace(self, **changes: Any) -> Committee:
+        """A copy with `changes` of the constructor's arguments."""
+        names = ("members", "settings", "learn", "elements", "charge", "spin", "ranges", "calibration")
+        return Committee(**{name: getattr(self, name) for name in names} | changes)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file; equal committees are equal bytes."""
+        storage.write(Path(path), self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Committee:
+        """Read a file of `save`.
+
+        Raises
+        ------
+        InputError
+            There is no such file.
+        IntegrityError
+            It is no committee, is truncated, or its checksum does not fit.
+        """
+        return cls(**storage.read(Path(path)))
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Energies and forces of every member at both levels.
+
+        Raises
+        ------
+        InputError
+            The frame's elements, charge or spin are not those the committee was trained for.
+        """
+        self.check(frame)
+        surroundings = Surroundings.of(frame)
+        by_level = self._derivatives(frame, surroundings)
+        first, last = by_level.get("environment", by_level.get("target")), by_level.get("target")
+        assert first is not None
+        last = last or first
+        return Prediction(
+            frame=frame.hash,
+            environment_energies=first.energies,
+            environment_forces=first.forces(surroundings),
+            environment_mm_forces=first.mm_forces(surroundings),
+            energies=last.energies,
+            forces=last.forces(surroundings),
+            mm_forces=last.mm_forces(surroundings),
+        )
+
+    def predict_batch(self, frames: Iterable[Frame]) -> list[Prediction]:
+        """`predict` of each frame, in order."""
+        return [self.predict(frame) for frame in frames]
+
+    def evaluate(self, frame: Frame) -> Evaluation:
+        """Mean forces, dE/dq and disagreement, for dynamics; raises as `predict` does."""
+        self.check(frame)
+        surroundings = Surroundings.of(frame)
+        by_level = self._derivatives(frame, surroundings)
+        spread = by_level[self.force_level]
+        driving = by_level.get("target", spread)
+        mean = driving.mean()
+        deviations = _deviations(spread, surroundings)
+        k = max(self.n_members - 1, 1)
+        return Evaluation(
+            energy=float(driving.energies.mean()),
+            forces=mean.forces(surroundings),
+            mm_forces=mean.mm_forces(surroundings),
+            charge_gradient=surroundings.charge_gradient(mean.by_potential, mean.by_field),
+            disagreement=float(np.sqrt((deviations**2).sum() / k)),
+            energy_disagreement=float(np.sqrt(((driving.energies - driving.energies.mean()) ** 2).sum() / k)),
+            member_deviations=deviations,
+        )
+
+    def check(self, frame: Frame) -> None:
+        """Raise `InputError` unless the committee is for this kind of QM region."""
+        unknown = set(frame.numbers.tolist()) - set(self.elements)
+        if unknown:
+            raise InputError(
+                f"a committee for elements {self.elements} was expected to know all QM atoms (frame {frame.hash[:12]}"
+                f" has {sorted(unknown)}): train one on frames with these elements"
+            )
+        if (frame.charge, frame.spin) != (self.charge, self.spin):
+            raise InputError(
+                f"a QM region of charge {self.charge} and spin {self.spin} was expected by the committee (frame"
+                f" {frame.hash[:12]} has {frame.charge} and {frame.spin}): train one for it"
+            )
+
+    def _derivatives(self, frame: Frame, surroundings: Surroundings) -> dict[LevelName, Derivatives]:
+        found = {level: stack.derivatives(frame, surroundings) for level, stack in self._stacks.items()}
+        if self.learn == "difference" and "target" in found:
+            found["target"] = found["environment"] + found["target"]
+        return found
+
+
+def _deviations(spread: Derivatives, surroundings: Surroundings) -> Floats:
+    deviation = spread.deviation()
+    squares = (deviation.forces(surroundings) ** 2).sum(axis=(1, 2))
+    squares += (deviation.mm_forces(surroundings) ** 2).sum(axis=(1, 2))
+    return np.sqrt(squares / spread.by_potential.shape[1])

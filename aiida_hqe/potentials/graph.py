@@ -1,0 +1,40 @@
+"""Graphs: a function of tensors, its derivatives included, recorded once as plain tensor operations and replayed.
+
+For a network of a few atoms nearly all time goes into bookkeeping (Python, autograd), not arithmetic. A graph has neither.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+Function = Callable[..., tuple[Tensor, ...]]
+
+
+class _Replay(nn.Module):
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.function(*arguments))
+
+
+def record(function: Function, arguments: Sequence[Tensor]) -> Function:
+    """Record what `function` does with `arguments`; the result takes tensors of the same shapes and types.
+
+    The function may differentiate inside itself (`torch.autograd.grad` or `torch.func`); its branches must not depend on
+    values of tensors.
+    """
+    graph = make_fx(function)(*arguments)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # constants of the graph are meant to be constant
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced: Function = torch.jit.trace(_Replay(graph), tuple(arguments), check_trace=False)
+    return traced

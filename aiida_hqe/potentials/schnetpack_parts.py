@@ -1,0 +1,18 @@
+"""The parts of SchNetPack that potentials are built from; the one place that imports it.
+
+SchNetPack 2.1.1 asks `torch.utils.data.dataloader` for a name that torch 2.5 removed; it is put back before the import.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch.utils.data.dataloader as _dataloader
+
+if not hasattr(_dataloader, "T_co"):
+    _dataloader.T_co = TypeVar("T_co", covariant=True)  # type: ignore[attr-defined]
+
+from schnetpack.nn import CosineCutoff, GaussianRBF, build_mlp  # noqa: E402  (after the name is put back)
+from schnetpack.representation import PaiNN  # noqa: E402
+
+__all__ = ["CosineCutoff", "GaussianRBF", "PaiNN", "build_mlp"]

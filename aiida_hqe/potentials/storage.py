@@ -1,0 +1,114 @@
+"""A committee as one safetensors file: tensors, and JSON under the one metadata key ``hqe``; no code is ever stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from aiida_hqe.errors import InputError, IntegrityError
+from aiida_hqe.potentials.member import Member, Network
+from aiida_hqe.potentials.settings import PotentialSettings
+
+if TYPE_CHECKING:
+    from aiida_hqe.potentials.committee import Committee
+
+KEY = "hqe"
+FORMAT = 1
+UNITS = {"energy": "eV", "length": "angstrom", "charge": "e"}
+
+
+def write(path: Path, committee: Committee) -> None:
+    """Write `committee`, atomically."""
+    tensors = {
+        f"member.{member.number}.{level}.{name}": tensor.detach().contiguous()
+        for member in committee.members
+        for level, network in member.networks.items()
+        for name, tensor in network.state.items()
+    }
+    document = _document(committee)
+    document["checksum"] = checksum(document, tensors)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(save(tensors, {KEY: json.dumps(document, sort_keys=True)}))
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Arguments of `Committee` from a file; raises what `Committee.load` does."""
+    if not path.is_file():
+        raise InputError(f"{path}: a committee file was expected (got none): check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise IntegrityError(f"{path}: a whole safetensors file was expected (got {error}): restore it") from error
+    try:
+        document = json.loads(metadata[KEY])
+        expected = document.pop("checksum")
+        if document["format"] != FORMAT:
+            raise InputError(f"{path}: committee format {FORMAT} was expected (got {document['format']}): update aiida-hqe")
+        if checksum(document, tensors) != expected:
+            raise IntegrityError(f"{path}: the checksum does not fit its content: restore the file from its source")
+        return _arguments(document, tensors)
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise IntegrityError(f"{path}: a committee file was expected (got {error!r}): restore it from its source") from error
+
+
+def checksum(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the JSON document (without a checksum) and of every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _document(committee: Committee) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "units": UNITS,
+        "settings": committee.settings.model_dump(mode="json"),
+        "learn": committee.learn,
+        "levels": sorted(committee.levels),
+        "force_level": committee.force_level,
+        "elements": committee.elements,
+        "charge": committee.charge,
+        "spin": committee.spin,
+        "ranges": committee.ranges,
+        "calibration": committee.calibration,
+        "members": {str(member.number): _describe(member) for member in committee.members},
+    }
+
+
+def _describe(member: Member) -> dict[str, Any]:
+    networks = {
+        level: {"references": {str(z): value for z, value in network.references.items()}, "has_forces": network.has_forces}
+        for level, network in member.networks.items()
+    }
+    return {"seed": member.seed, "networks": networks, "summary": dict(member.summary)}
+
+
+def _arguments(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    members = [_member(int(number), entry, tensors) for number, entry in document["members"].items()]
+    names = ("learn", "elements", "charge", "spin", "ranges", "calibration")
+    settings = PotentialSettings.model_validate(document["settings"])
+    return {"members": members, "settings": settings} | {name: document[name] for name in names}
+
+
+def _member(number: int, entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Member:
+    networks = {}
+    for level, description in entry["networks"].items():
+        prefix = f"member.{number}.{level}."
+        state = {name.removeprefix(prefix): tensors[name] for name in sorted(tensors) if name.startswith(prefix)}
+        references = {int(element): value for element, value in description["references"].items()}
+        networks[level] = Network(state, references, description["has_forces"])
+    return Member(number, entry["seed"], networks, entry["summary"])

@@ -1,0 +1,86 @@
+r"""`Surroundings`: potential and field of the point charges at the QM atoms, and the chain rule back to the charges.
+
+With :math:`d_{im} = R_i - R_m` and Coulomb's constant k, the charges :math:`q_m` make
+
+.. math::
+    \phi_i = k \sum_m q_m / d_{im}, \quad
+    \mathcal{E}_i = k \sum_m q_m d_{im} / d_{im}^3, \quad
+    G_i = \partial \mathcal{E}_i / \partial R_i = k \sum_m q_m (1 / d^3 - 3 d d^T / d^5).
+
+A network that sees only :math:`(R, \phi, \mathcal{E})` has forces on the QM atoms and on the charges that are linear in its
+derivatives with respect to the two, so they are chained here, once, in double precision, for any number of networks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from aiida_hqe.frames import Floats, Frame
+from aiida_hqe.units import COULOMB
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What the QM atoms of one frame see of its point charges.
+
+    Attributes
+    ----------
+    potential
+        (n_qm,), eV/e.
+    field
+        (n_qm, 3), eV/(e angstrom); minus the gradient of the potential.
+    gradient
+        Derivative of the field at an atom with respect to that atom's position, symmetric, (n_qm, 3, 3).
+    kernel
+        Potential and field at each QM atom of a unit charge at each MM site, (n_qm, 4, n_mm).
+    jacobian
+        Derivative of potential and field with respect to the positions of the charges, (n_qm, 4, n_mm, 3).
+    """
+
+    potential: Floats
+    field: Floats
+    gradient: Floats
+    kernel: Floats
+    jacobian: Floats
+
+    @classmethod
+    def of(cls, frame: Frame) -> Surroundings:
+        """Evaluate them for `frame`; all zero without charges."""
+        d = frame.positions[:, None, :] - frame.mm_positions[None, :, :]
+        inverse = 1.0 / np.sqrt(np.einsum("imx,imx->im", d, d))
+        cube = COULOMB * inverse**3
+        kernel = np.empty((frame.n_qm, 4, frame.n_mm))
+        kernel[:, 0] = COULOMB * inverse
+        kernel[:, 1:] = (d * cube[:, :, None]).transpose(0, 2, 1)
+        sums = kernel @ frame.mm_charges
+        charged = cube * frame.mm_charges
+        jacobian = np.empty((frame.n_qm, 4, frame.n_mm, 3))
+        jacobian[:, 0] = d * charged[:, :, None]
+        scaled = d * (3.0 * charged * inverse**2)[:, :, None]
+        for x in range(3):
+            jacobian[:, 1 + x] = scaled[:, :, x, None] * d
+            jacobian[:, 1 + x, :, x] -= charged
+        gradient = -jacobian[:, 1:].sum(axis=2)
+        return cls(sums[:, 0], sums[:, 1:], gradient, kernel, jacobian)
+
+    def qm_forces(self, by_positions: Floats, by_potential: Floats, by_field: Floats) -> Floats:
+        """Forces on the QM atoms (..., n_qm, 3), from derivatives (..., n_qm, 3), (..., n_qm), (..., n_qm, 3) of an energy."""
+        through_field = np.einsum("...ix,ixy->...iy", by_field, self.gradient)
+        return by_potential[..., None] * self.field - by_positions - through_field
+
+    def mm_forces(self, by_potential: Floats, by_field: Floats) -> Floats:
+        """Forces on the point charges (..., n_mm, 3)."""
+        flat = self.jacobian.reshape(-1, self.jacobian.shape[2] * 3)
+        forces = -_join(by_potential, by_field) @ flat
+        return forces.reshape(*forces.shape[:-1], -1, 3)
+
+    def charge_gradient(self, by_potential: Floats, by_field: Floats) -> Floats:
+        """Derivative of the energy with respect to each point charge, (..., n_mm), eV/e."""
+        return _join(by_potential, by_field) @ self.kernel.reshape(-1, self.kernel.shape[2])
+
+
+def _join(by_potential: Floats, by_field: Floats) -> Floats:
+    joined = np.concatenate([by_potential[..., None], by_field], axis=-1)
+    return joined.reshape(*joined.shape[:-2], -1)
