@@ -44,7 +44,7 @@ class ConvergenceError(HQEError):
 
 
 class ResourceError(HQEError):
-    """This machine lacks something (memory, disk, an optional package): install it or go elsewhere."""
+    """The machine lacks something (memory, disk, an optional package): install it or go elsewhere."""
 
 
 class IntegrityError(HQEError):

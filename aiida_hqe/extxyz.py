@@ -9,7 +9,6 @@ rows of ``environment_forces`` hold no label). Text is written in double quotes,
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Floats, Frame, Frames, Scalar
+from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Floats, Frame, Frames, Scalar, replacing
 
 _WIDTHS = {"species": 1, "pos": 3, "region": 1, "mm_charge": 1, "core": 1, **dict.fromkeys(FORCES, 3)}
 _QM_FLAGS = tuple(name.replace("forces", "qm_forces") for name in FORCES)
@@ -52,7 +51,7 @@ class _Place(NamedTuple):
 
     def row(self, index: int) -> _Place:
         """The place of row `index` below this comment line."""
-        return self._replace(line=self.line + 1 + int(index))
+        return self._replace(line=self.line + 1 + index)
 
     def error(self, field: str, message: str) -> InputError:
         return InputError(f"{self.path}:{self.line}: {field}: {message}", field)
@@ -67,7 +66,7 @@ def read_frames(path: str | Path) -> Frames:
         Something in the file is wrong or missing, or two QM atoms overlap; the message starts ``file:line: field:``.
     """
     path = Path(path)
-    lines = _text(path).split("\n")
+    lines = _text(path).rstrip().split("\n")
     frames = []
     at = _next_frame(lines, 0)
     while at < len(lines):
@@ -81,12 +80,9 @@ def read_frames(path: str | Path) -> Frames:
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> None:
     """Write frames as extended XYZ, whole or not at all; :func:`read_frames` gives them back bit-identical."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for frame in frames:
             file.writelines(_lines(frame))
-    temporary.replace(path)
 
 
 def _text(path: Path) -> str:
@@ -283,14 +279,14 @@ def _floats(place: _Place, name: str, column: list[list[str]]) -> Floats:
         values = np.array([[float(word) for word in row] for row in column])
     except ValueError:
         values = np.array([[float(word) if _NUMBER.fullmatch(word) else np.nan for word in row] for row in column])
-    for index in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+    for index in np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
         got = _short(" ".join(column[index]))
         raise place.row(index).error(name, f"finite numbers were expected (got {got}): correct them")
     return values
 
 
 def _require(place: _Place, name: str, good: np.ndarray, values: Floats, expected: str) -> None:
-    for index in np.flatnonzero(~good):
+    for index in np.flatnonzero(~good).tolist():
         raise place.row(index).error(name, f"{expected} (got {values[index]:g}): correct it")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ FORCES = ("environment_forces", "forces", "baseline_forces")
 MM_FORCES = ("environment_mm_forces", "mm_forces", "baseline_mm_forces")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Frame:
     """One configuration of the QM region in its (switched, imaged) MM point charges, with any labels it has.
 
@@ -164,6 +166,10 @@ class Frame:
             return NotImplemented
         return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
 
+    def __repr__(self) -> str:
+        labels = [name for name in (*ENERGIES, *FORCES, *MM_FORCES) if getattr(self, name) is not None]
+        return f"Frame({self.hash[:12]}: {self.n_qm} QM atoms, {self.n_mm} charges, labels {', '.join(labels) or 'none'})"
+
     def __hash__(self) -> int:
         return hash(self.hash)
 
@@ -249,20 +255,44 @@ class Frames(tuple[Frame, ...]):
             extxyz.write_frames(path, self)
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Name a temporary file next to `path`, which takes its place once it is whole; nothing is left if writing fails.
+
+    Raises
+    ------
+    InputError
+        Nothing can be written there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        reason = " ".join(str(error.strerror or error).split())
+        raise InputError(f"{path}: a place to write was expected (got {reason}): check the path and the disk") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) else np.size(value)
+    return len(value) if hasattr(value, "__len__") and getattr(value, "ndim", 1) else 1
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """A copy of `value` in `dtype`, and never a number that changed on the way."""
     try:
         given = np.asarray(value)
-        with np.errstate(invalid="ignore"):
-            array = given.astype(dtype, order="C", copy=True)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} must be numbers of shape {shape}: {error}", name) from error
-    if given.dtype.kind not in "biuf" or (given.dtype.kind != array.dtype.kind and (array != given).any()):
-        raise InputError(f"{name} must be {array.dtype} numbers (got others): correct them", name)
+    except ValueError as error:
+        raise InputError(f"{name} must have shape {shape} (got rows of unequal length): correct it", name) from error
+    kind = "integers" if dtype is np.int64 else "real numbers"
+    if given.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be {kind} (got {given.dtype}): correct them", name)
+    with np.errstate(invalid="ignore"):
+        array: NDArray[Any] = given.astype(dtype, order="C", copy=True)
+    if dtype is np.int64 and given.dtype != dtype and (array != given).any():
+        raise InputError(f"{name} must be {kind} (got {given.dtype} that are none): correct them", name)
     return array
 
 

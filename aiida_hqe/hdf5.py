@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,7 @@ import h5py
 import numpy as np
 
 from aiida_hqe.errors import InputError, IntegrityError
-from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Frame, Frames
+from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Frame, Frames, replacing
 from aiida_hqe.predictions import Prediction
 
 FRAMES_FORMAT = "aiida-hqe frames"
@@ -180,14 +179,12 @@ def _stack(name: str, values: list[np.ndarray]) -> np.ndarray:
 
 
 def _write(path: Path, kind: str, arrays: Arrays) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with h5py.File(temporary, "w", track_order=False) as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
         file.attrs["format"] = np.bytes_(kind)
         file.attrs["version"] = np.int64(VERSION)
         file.attrs["checksum"] = np.bytes_(_checksum(arrays))
         for name in sorted(arrays):
             file.create_dataset(name, data=arrays[name], track_times=False)
-    temporary.replace(path)
 
 
 def _read(path: Path, kind: str) -> Arrays:

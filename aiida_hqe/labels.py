@@ -26,7 +26,8 @@ class CoreLabel(Settings):
     gap
         Singular-value gap of the partition at the cut (dimensionless, 0 to 1); ``None`` when the core is the whole region.
     mean_field_energy
-        What the core's mean field adds to ``environment_energy``.
+        What the core's mean field adds to ``environment_energy``; with a dispersion correction, less that among the
+        atoms of the core.
     correlation_energy
         MP2 or CCSD correlation energy of the core, without triples; 0 for HF.
     triples_energy
@@ -48,6 +49,11 @@ class CoreLabel(Settings):
     virtuals: int | None = None
     gap: float | None = None
     seconds: float = 0.0
+
+    @property
+    def energy(self) -> float:
+        """What the core adds to ``environment_energy``: mean-field, correlation and triples energy (eV)."""
+        return self.mean_field_energy + self.correlation_energy + self.triples_energy
 
 
 class Label(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import types
 import typing
@@ -9,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from aiida_hqe import units
+from aiida_hqe.campaign import protocols
 from aiida_hqe.campaign.schema import Campaign
+from aiida_hqe.cli.root import COMMANDS, main
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.settings import Settings
 
@@ -81,7 +85,7 @@ def rows(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, str, st
 
 def documented(path: Path) -> dict[str, tuple[str, str]]:
     """Value and default of every key in the tables of a document."""
-    lines = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \| \S.* \|$", path.read_text(), flags=re.MULTILINE)
+    lines = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \| \S.* \|$", path.read_text().split("\n## Protocols")[0], flags=re.MULTILINE)
     return {key: (value, default) for key, value, default in lines}
 
 
@@ -93,3 +97,47 @@ def test_every_key_of_a_document_is_described_with_its_unit_and_default(model: t
     assert {key: written.get(key) for key in expected} == expected
     if model is Campaign:
         assert set(written) == set(expected)
+
+
+@pytest.mark.parametrize("name", protocols.names())
+def test_every_entry_of_a_protocol_is_listed(name: str) -> None:
+    written = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \| (.*?) \|$", _section("## Protocols"), flags=re.MULTILINE)
+    column = 1 + protocols.names().index(name)
+    given = {row[0]: row[column] for row in written if row[column] != "-"}
+    entries = protocols.resolve({"protocol": name})
+    del entries["protocol"]
+    assert given == dict(_leaves(entries))
+
+
+def _leaves(entries: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _section(heading: str) -> str:
+    return (DOCS / "campaign-file.md").read_text().split(f"\n{heading}\n", 1)[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_and_option_of_a_command_is_described(name: str) -> None:
+    sections = re.split(r"^### ", (DOCS / "cli.md").read_text(), flags=re.MULTILINE)
+    section = next(part for part in sections if part.startswith(f"`{name}`"))
+    command = main.get_command(click.Context(main, info_name="aiida-hqe"), name)
+    assert command is not None
+    for parameter in command.params:
+        spellings = parameter.opts if parameter.param_type_name == "option" else [parameter.make_metavar(click.Context(command))]
+        for spelling in spellings:
+            assert f"`{spelling}`" in section or f"`{spelling} " in section, f"{name}: {spelling}"
+
+
+@pytest.mark.parametrize("group", ["aiida.calculations", "aiida.workflows"])
+def test_every_exit_code_of_a_process_is_listed(group: str) -> None:
+    written = set(re.findall(r"^\| (\d+) \| `(ERROR_\w+)` \|", (DOCS / "exit-codes.md").read_text(), flags=re.MULTILINE))
+    for entry in importlib.metadata.entry_points(group=group):
+        if entry.name.startswith("hqe."):
+            codes = entry.load().spec().exit_codes.items()
+            ours = {(str(code.status), label) for label, code in codes if code.status >= 200}
+            assert ours <= written, entry.name

@@ -39,14 +39,13 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem=f"the alias *{event.anchor}: write its value", problem_mark=event.start_mark)
+            raise _problem(event, f"the alias *{event.anchor}: write its value")
         if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem=f"the tag {event.tag}: remove it", problem_mark=event.start_mark)
+            raise _problem(event, f"the tag {event.tag}: remove it")
         if self.depth == MAX_DEPTH:
-            problem = f"more than {MAX_DEPTH} levels of nesting"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            raise _problem(event, f"more than {MAX_DEPTH} levels of nesting")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -172,7 +171,7 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}:{line}: UTF-8 text was expected (got byte {content[error.start]:#04x})") from error
 
 
-def _construct(node: yaml.Node, key: Key, lines: dict[Key, int]) -> Any:
+def _construct(node: Any, key: Key, lines: dict[Key, int]) -> Any:
     lines.setdefault(key, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, key, lines)
@@ -210,7 +209,7 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     return text
 
 
-def _problem(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+def _problem(node: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 

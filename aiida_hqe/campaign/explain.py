@@ -179,7 +179,7 @@ def lookup(data: Any, key: Key) -> Any:
         if isinstance(data, dict):
             data = data.get(part)
         else:
-            data = data[part] if isinstance(data, list) and part in range(len(data)) else None
+            data = data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
     return data
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +11,7 @@ from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.qmmm.settings import SystemSettings
+from aiida_hqe.selection.calibration import frames_needed
 from aiida_hqe.selection.settings import SelectionSettings
 from aiida_hqe.settings import Settings
 from aiida_hqe.training.settings import TrainingSettings
@@ -113,7 +113,7 @@ class Campaign(Settings):
     @model_validator(mode="after")
     def _enough_to_calibrate(self) -> Self:
         confidence, n = self.selection.confidence, self.n_calibration
-        needed = calibration_frames(confidence)
+        needed = frames_needed(confidence)
         if n < needed:
             raise _fault(
                 "sampling.initial_frames",
@@ -127,8 +127,3 @@ class Campaign(Settings):
 def _fault(key: str, message: str) -> PydanticCustomError:
     """A fault between sections, reported at the entry `key`."""
     return PydanticCustomError("located", "{message}", {"key": key, "message": message})
-
-
-def calibration_frames(confidence: float) -> int:
-    """Least number n of held-out labels for which split-conformal bounds exist: ceil((n + 1) confidence) <= n."""
-    return math.ceil(confidence / (1 - confidence) - 1e-9)

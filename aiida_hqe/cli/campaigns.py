@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from aiida_hqe.errors import InputError
 
 ROUND_COLUMNS = {
     "round": "round",
@@ -58,3 +61,17 @@ def _cell(record: Mapping[str, Any], key: str) -> str:
     if key in {"coverage", "fresh_coverage"}:
         return f"{100 * value:.0f} %"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the user named.
+
+    Raises
+    ------
+    InputError
+        It cannot be written there.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: a file that can be written was expected ({error.strerror}): choose another path") from error

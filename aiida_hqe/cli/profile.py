@@ -61,7 +61,7 @@ def enter(folder: Path) -> Path:
     os.environ.update({key: str(folder / name) for key, name in _CACHES.items()})
     os.environ["AIIDA_PATH"] = str(folder)
     os.environ["TMPDIR"] = os.environ["PYSCF_TMPDIR"] = _temporary(temporary)
-    os.environ["PATH"] = os.pathsep.join([str(_scripts()), os.environ.get("PATH", os.defpath)])
+    os.environ["PATH"] = os.pathsep.join([str(scripts()), os.environ.get("PATH", os.defpath)])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     tempfile.tempdir = None
     _repoint(folder / ".aiida")
@@ -83,7 +83,8 @@ def _repoint(configuration: Path) -> None:
         reset_config()
 
 
-def _scripts() -> Path:
+def scripts() -> Path:
+    """Folder of the console scripts of this installation."""
     return Path(sys.executable).parent
 
 
@@ -145,7 +146,7 @@ def _code(computer: Computer) -> InstalledCode:
     from aiida.common.exceptions import NotExistent
     from aiida.orm import InstalledCode, load_code
 
-    executable = _scripts() / "hqe-job"
+    executable = scripts() / "hqe-job"
     try:
         code = load_code(CODE)
     except NotExistent:

@@ -141,10 +141,8 @@ def details(state: State) -> list[str]:
 
 
 def verdict_line(verdict: dict[str, Any]) -> str:
-    """One line of a verdict: the word and the reason."""
-    word = "converged" if verdict.get("converged") else "stopped"
-    reason = verdict.get("reason") or verdict.get("message")
-    return f"{word}: {reason}" if reason else word
+    """One line of a verdict: whether it converged, or why it stopped."""
+    return str(verdict.get("reason") or ("converged" if verdict.get("converged") else "stopped"))
 
 
 class Progress:

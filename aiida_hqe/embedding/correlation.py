@@ -9,7 +9,7 @@ import numpy as np
 from pyscf import cc
 from pyscf.data.elements import chemcore_atm
 
-from aiida_hqe.embedding import virtuals
+from aiida_hqe.embedding import lno, virtuals
 from aiida_hqe.embedding.level import CoreMethod, Shells
 from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
 from aiida_hqe.embedding.mp2 import Space, mp2_energy
@@ -40,7 +40,7 @@ class Correlation:
     virtuals
         Number of virtual orbitals of the (alpha) correlated space.
     mp2_correction
-        MP2 energy lost with the truncated virtual orbitals; ``None`` for the full space.
+        MP2 energy lost with the truncated virtual or local orbitals; ``None`` for the full space.
     """
 
     correlation: float = 0.0
@@ -68,6 +68,10 @@ def correlate(embedded: EmbeddedState, high: HartreeFock, settings: CoreMethod) 
         correction = mp2_energy(high.mf, full) - mp2_energy(high.mf, space)
     if settings.method == "mp2":
         return Correlation(mp2_energy(high.mf, space), 0.0, space.n_virtual, correction)
+    if settings.method == "lno-ccsd(t)":
+        mf = mean_field(embedded, high, space)
+        energy, triples, local = lno.local_coupled_cluster(embedded.state, mf, space, settings.lno_threshold)
+        return Correlation(energy, triples, space.n_virtual, mp2_energy(high.mf, full) - local)
     energy, triples = _coupled_cluster(mean_field(embedded, high, space), space, settings.method == "ccsd(t)")
     return Correlation(energy, triples, space.n_virtual, correction)
 

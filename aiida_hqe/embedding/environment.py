@@ -13,10 +13,11 @@ import numpy as np
 from pyscf import dft, qmmm
 
 from aiida_hqe.embedding import molecule, scf
+from aiida_hqe.embedding.dispersion import Dispersion, dispersion
 from aiida_hqe.embedding.level import Environment
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
-from aiida_hqe.units import HARTREE_PER_BOHR
+from aiida_hqe.units import BOHR, HARTREE_PER_BOHR
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,10 +30,13 @@ class EnvironmentState:
         PySCF mean field, in the point charges.
     rung
         Rung of the SCF ladder that converged it.
+    dispersion
+        Empirical dispersion, where the level has one.
     """
 
     mf: Any
     rung: str
+    dispersion: Dispersion | None = None
 
     @property
     def mol(self) -> Any:
@@ -41,8 +45,8 @@ class EnvironmentState:
 
     @property
     def energy(self) -> float:
-        """Total energy with charge-electron and charge-nucleus terms, without charge-charge ones (hartree)."""
-        return float(self.mf.e_tot)
+        """Total energy with charge-electron and charge-nucleus terms and dispersion, without charge-charge ones (hartree)."""
+        return float(self.mf.e_tot) + (self.dispersion.energy if self.dispersion else 0.0)
 
     @cached_property
     def orbitals(self) -> Floats:
@@ -103,6 +107,8 @@ class EnvironmentState:
         """
         gradient = self.mf.nuc_grad_method()
         on_atoms = -np.asarray(gradient.kernel()) * HARTREE_PER_BOHR
+        if self.dispersion:
+            on_atoms -= self.dispersion.gradient * HARTREE_PER_BOHR
         if not hasattr(self.mf, "mm_mol"):
             return on_atoms, np.zeros((0, 3))
         on_charges = gradient.grad_hcore_mm(self.density.sum(axis=0)) + gradient.grad_nuc_mm()
@@ -118,10 +124,13 @@ def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
         Geometry, basis or functional cannot be used.
     ConvergenceError
         No rung of the SCF ladder converged.
+    ResourceError
+        The level has dispersion, and its package is not installed.
     """
     mol = molecule.build_molecule(frame, settings.basis)
-    library = _library(settings)
+    library = xc_library(settings)
     coordinates, charges = molecule.point_charges(frame)
+    radii = None if settings.charge_radius is None else settings.charge_radius / BOHR
 
     def build() -> Any:
         mf = dft.RKS(mol) if mol.spin == 0 else dft.UKS(mol)
@@ -131,13 +140,14 @@ def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
         if settings.density_fit:
             mf = mf.density_fit()
         if len(charges):
-            mf = qmmm.mm_charge(mf, coordinates, charges, unit="Bohr")
+            mf = qmmm.mm_charge(mf, coordinates, charges, radii=radii, unit="Bohr")
         return mf
 
-    return EnvironmentState(*scf.converge(build))
+    correction = dispersion(frame, settings)
+    return EnvironmentState(*scf.converge(build), correction)
 
 
-def _library(settings: Environment) -> Any:
+def xc_library(settings: Environment) -> Any:
     """XC library, after a check that it knows the functional."""
     library = dft.libxc if settings.xc_library == "libxc" else dft.xcfun
     try:

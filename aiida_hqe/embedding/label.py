@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pyscf import lib
 
@@ -10,6 +11,7 @@ from aiida_hqe.embedding import correlation, meanfield
 from aiida_hqe.embedding.environment import EnvironmentState, solve_environment
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.embedding.molecule import core_atoms
+from aiida_hqe.embedding.numerical import numerical_forces
 from aiida_hqe.embedding.partition import partition
 from aiida_hqe.errors import HQEError, InputError, error_kind
 from aiida_hqe.frames import Floats, Frame
@@ -52,18 +54,42 @@ def _label(frame: Frame, level: Level) -> Label:
     start = time.perf_counter()
     cores = core_labels(frame, level, state)
     environment_energy = state.energy * HARTREE
-    added = sum(core.mean_field_energy + core.correlation_energy + core.triples_energy for core in cores)
+    target: tuple[Vectors, Vectors] | tuple[None, None] = (None, None)
+    if level.forces == "numerical":
+        target = _target_forces(frame, level, cores)
     return Label(
         status="ok",
         frame=frame.hash,
-        energy=environment_energy + added if cores else None,
+        energy=environment_energy + sum(core.energy for core in cores) if cores else None,
         environment_energy=environment_energy,
         cores=cores,
         environment_forces=_vectors(forces),
         environment_mm_forces=_vectors(mm_forces),
+        forces=target[0],
+        mm_forces=target[1],
         scf_rung=state.rung,
         core_seconds=time.perf_counter() - start if cores else 0.0,
     )
+
+
+def target_energy(level: Level, frame: Frame) -> float:
+    """Energy of the target level (eV), or of the environment where the frame has no core.
+
+    Raises
+    ------
+    HQEError
+        As labelling the frame would.
+    """
+    state = solve_environment(frame, level.environment)
+    return state.energy * HARTREE + sum(core.energy for core in core_labels(frame, level, state))
+
+
+def _target_forces(frame: Frame, level: Level, cores: list[CoreLabel]) -> tuple[Vectors, Vectors]:
+    """Forces by finite differences, in as many processes as PySCF had threads."""
+    embedding = level.embedding.model_copy(update={"core_orbitals": [core.orbitals for core in cores]})
+    fixed = level.model_copy(update={"embedding": embedding})
+    forces, mm_forces = numerical_forces(frame, partial(target_energy, fixed), lib.num_threads())
+    return _vectors(forces), _vectors(mm_forces)
 
 
 def check(frame: Frame, level: Level) -> None:
@@ -73,6 +99,29 @@ def check(frame: Frame, level: Level) -> None:
         raise InputError(
             f"core_orbitals must have one number for each of the {frame.n_cores} cores (got {counts}): correct the list",
             "embedding.core_orbitals",
+        )
+    if level.forces == "analytic":
+        raise InputError(
+            "forces of the target level must be none or numerical (got analytic, which is not there yet): choose numerical"
+            " for small systems, or none",
+            "forces",
+        )
+    if level.forces == "numerical" and not frame.n_cores:
+        raise InputError("forces of the target level need a quantum core (got a frame without one): set forces to none", "forces")
+    if level.core.method == "lno-ccsd(t)":
+        _check_local(frame, level)
+
+
+def _check_local(frame: Frame, level: Level) -> None:
+    """Raise `InputError` where local coupled cluster cannot serve."""
+    if not level.core.density_fit:
+        raise InputError("lno-ccsd(t) needs density_fit: true in core (got false): set it", "core.density_fit")
+    if frame.spin:
+        raise InputError("lno-ccsd(t) is there for closed shells (got unpaired electrons): choose ccsd(t)", "core.method")
+    if level.embedding.functional == "static":
+        raise InputError(
+            "lno-ccsd(t) needs a relaxed mean field (got functional static): choose linear or nonlinear, or ccsd(t)",
+            "embedding.functional",
         )
 
 
@@ -94,11 +143,12 @@ def _core_label(
     embedded = meanfield.embed(state, split, level.embedding, high)
     correlated = correlation.correlate(embedded, high, level.core)
     correction = correlated.mp2_correction
+    dispersion = state.dispersion.within(split.atoms) if state.dispersion else 0.0
     return CoreLabel(
         core=core,
         orbitals=split.n_core[0],
         gap=split.gap,
-        mean_field_energy=embedded.energy * HARTREE,
+        mean_field_energy=(embedded.energy - dispersion) * HARTREE,
         correlation_energy=correlated.correlation * HARTREE,
         triples_energy=correlated.triples * HARTREE,
         mp2_correction=None if correction is None else correction * HARTREE,

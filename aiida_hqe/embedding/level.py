@@ -7,11 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from aiida_hqe.settings import Settings
-from aiida_hqe.units import Energy
+from aiida_hqe.units import Energy, Length
 
 
 class Environment(Settings):
-    """Kohn-Sham level of the whole QM region in the point charges."""
+    """Kohn-Sham level of the whole QM region in the point charges.
+
+    `charge_radius` smears each of them to a normalised Gaussian ``exp(-(r / radius)^2)``; ``None`` leaves points.
+    """
 
     xc: str = "pbe"
     basis: str = "def2-svp"
@@ -19,6 +22,7 @@ class Environment(Settings):
     density_fit: bool = False
     xc_library: Literal["libxc", "xcfun"] = "libxc"
     dispersion: Literal["d3bj", "d4"] | None = None
+    charge_radius: Length | None = Field(None, gt=0)
 
 
 class Shells(Settings):
@@ -34,12 +38,17 @@ class Threshold(Settings):
 
 
 class CoreMethod(Settings):
-    """Method of the quantum cores."""
+    """Method of the quantum cores.
+
+    `density_fit` fits every two-electron integral of the core in the Coulomb-exchange auxiliary basis that PySCF has for
+    the orbital basis. `lno_threshold` is the smallest occupation of a virtual natural orbital that lno-ccsd(t) keeps.
+    """
 
     method: Literal["hf", "mp2", "ccsd", "ccsd(t)", "lno-ccsd(t)"] = "ccsd(t)"
     frozen_core: bool = False
     density_fit: bool = False
     virtuals: Literal["full"] | Shells | Threshold = "full"
+    lno_threshold: float = Field(1e-6, ge=0)
 
 
 class LevelShift(Settings):

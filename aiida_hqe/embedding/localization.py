@@ -11,6 +11,7 @@ J. Pipek, P. G. Mezey, J. Chem. Phys. 1989, 90, 4916, doi:10.1063/1.456588.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -19,7 +20,7 @@ from pyscf.data.elements import chemcore
 
 from aiida_hqe.embedding.environment import EnvironmentState
 from aiida_hqe.errors import ConvergenceError
-from aiida_hqe.frames import Floats
+from aiida_hqe.frames import Floats, Ints
 
 MAX_SWEEPS = 500
 """Sweeps of two-by-two rotations before a localization is given up."""
@@ -51,31 +52,50 @@ SCHEMES: dict[str, Scheme] = {"spade": spade, "ibo": intrinsic_bond, "pipek-meze
 """Partition scheme by name."""
 
 
-def _loewdin(state: EnvironmentState, spin: int) -> tuple[Floats, Floats]:
+def localize(state: EnvironmentState, orbitals: Floats) -> Floats:
+    """Pipek-Mezey orbitals (n_ao, n) of the space of any orthonormal `orbitals` (n_ao, n)."""
+    coefficients, owners = _orthogonalised(state, orbitals)
+    return orbitals @ jacobi(_charges(state, coefficients, owners), exponent=2)
+
+
+def _loewdin(state: EnvironmentState, spin: int) -> tuple[Floats, Ints]:
     """Occupied orbitals in symmetrically orthogonalised atomic orbitals (n_ao, n_occ), and the atom of each row."""
+    return _orthogonalised(state, state.occupied(spin))
+
+
+def _orthogonalised(state: EnvironmentState, orbitals: Floats) -> tuple[Floats, Ints]:
+    """Orbitals in symmetrically orthogonalised atomic orbitals, and the atom of each row."""
     s, V = scipy.linalg.eigh(state.overlap)
-    owners = np.array([label[0] for label in state.mol.ao_labels(fmt=None)])
-    return (V * np.sqrt(s)) @ V.T @ state.occupied(spin), owners
+    return (V * np.sqrt(s)) @ V.T @ orbitals, owners_of(state.mol)
 
 
-def _iao(state: EnvironmentState, spin: int) -> tuple[Floats, Floats]:
+def owners_of(mol: Any) -> Ints:
+    """Atom of each atomic orbital of a PySCF molecule (n_ao,)."""
+    return np.array([label[0] for label in mol.ao_labels(fmt=None)])
+
+
+def _charges(state: EnvironmentState, coefficients: Floats, owners: Ints) -> Floats:
+    """Populations ``Q^A_ij`` of the orbitals on each atom (n_atoms, n, n)."""
+    projected = [coefficients[owners == atom] for atom in range(state.mol.natm)]
+    return np.array([c.T @ c for c in projected])
+
+
+def _iao(state: EnvironmentState, spin: int) -> tuple[Floats, Ints]:
     """Occupied orbitals in orthogonalised intrinsic atomic orbitals, and the atom of each row."""
     C = state.occupied(spin)
     basis = lo.orth.vec_lowdin(lo.iao.iao(state.mol, C), state.overlap)
-    owners = np.array([label[0] for label in lo.iao.reference_mol(state.mol).ao_labels(fmt=None)])
-    return basis.T @ state.overlap @ C, owners
+    return basis.T @ state.overlap @ C, owners_of(lo.iao.reference_mol(state.mol))
 
 
 def _localized(
-    state: EnvironmentState, atoms: list[int], basis: tuple[Floats, Floats], exponent: int
+    state: EnvironmentState, atoms: list[int], basis: tuple[Floats, Ints], exponent: int
 ) -> tuple[Floats, Floats]:
     """Localize inner shells and valence orbitals separately, and rank them by their population on the core atoms."""
     coefficients, owners = basis
     n_occ, n_inner = coefficients.shape[1], chemcore(state.mol)
     U = np.zeros((n_occ, n_occ))
     for block in (slice(0, n_inner), slice(n_inner, n_occ)):
-        projected = [coefficients[owners == atom][:, block] for atom in range(state.mol.natm)]
-        U[block, block] = jacobi(np.array([c.T @ c for c in projected]), exponent)
+        U[block, block] = jacobi(_charges(state, coefficients[:, block], owners), exponent)
     populations = np.sum((coefficients[np.isin(owners, atoms)] @ U) ** 2, axis=0)
     order = np.argsort(-populations, kind="stable")
     return np.sqrt(populations[order]), U[:, order]

@@ -19,6 +19,9 @@ from aiida_hqe.frames import Floats
 TOLERANCE = 1e-7
 """Largest element of the orbital gradient at convergence."""
 
+ROUND_OFF = 1e-12
+"""Round-off of the orbital gradient per hartree of a level shift, which is added to the tolerance."""
+
 MAX_CYCLES = 100
 """Cycles on each rung: DIIS, then damped DIIS with a level shift on the virtual orbitals."""
 
@@ -101,20 +104,27 @@ def embed(
         return _unrelaxed(state, partition, functional)
     spaces = projectors(state, partition, settings.projector)
     guess = state.density_of(partition.core) if guess is None else guess
+    tolerance = TOLERANCE + ROUND_OFF * max(space.shift or 0.0 for space in spaces)
     residual = np.inf
     for level_shift in (0.0, 0.3):
-        density, residual = _iterate(state, partition, functional, spaces, guess, level_shift)
-        if residual < TOLERANCE:
+        density, residual = _iterate(state, partition, functional, spaces, guess, level_shift, tolerance)
+        if residual < tolerance:
             return _finish(state, partition, functional, spaces, density)
     raise ConvergenceError(
-        f"the embedded mean field did not converge (orbital gradient {residual:.1e}, below {TOLERANCE:.0e} expected) by DIIS"
+        f"the embedded mean field did not converge (orbital gradient {residual:.1e}, below {tolerance:.0e} expected) by DIIS"
         " without and with a level shift: choose other core orbitals or the projector huzinaga",
         residual,
     )
 
 
 def _iterate(
-    state: EnvironmentState, partition: Partition, functional: Functional, spaces: list[Projector], density: Floats, shift: float
+    state: EnvironmentState,
+    partition: Partition,
+    functional: Functional,
+    spaces: list[Projector],
+    density: Floats,
+    shift: float,
+    tolerance: float,
 ) -> tuple[Floats, float]:
     """DIIS on the projected Fock matrices; returns the density and the last orbital gradient."""
     diis = lib.diis.DIIS()
@@ -130,7 +140,7 @@ def _iterate(
             projected.append(Fp - shift * P * state.n_spin / 2)
         error = np.concatenate(errors)
         residual = float(np.abs(error).max())
-        if residual < TOLERANCE:
+        if residual < tolerance:
             break
         mixed = diis.update(np.concatenate([F.ravel() for F in projected]), xerr=error)
         sizes = np.cumsum([F.size for F in projected])[:-1]

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 
 from aiida_hqe.embedding.environment import EnvironmentState
-from aiida_hqe.embedding.localization import SCHEMES
+from aiida_hqe.embedding.localization import SCHEMES, owners_of
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats
 
@@ -119,8 +119,7 @@ def _unpaired(state: EnvironmentState, atoms: list[int]) -> int:
     """Number of unpaired electrons of the core."""
     root = scipy.linalg.sqrtm(state.overlap).real
     populations = np.diag(root @ (state.density[0] - state.density[1]) @ root)
-    owners = [label[0] for label in state.mol.ao_labels(fmt=None)]
-    population = float(populations[np.isin(owners, atoms)].sum())
+    population = float(populations[np.isin(owners_of(state.mol), atoms)].sum())
     if abs(population - round(population)) > SPIN_LIMIT:
         raise InputError(
             f"a core with a whole number of unpaired electrons was expected (got a spin population of {population:.2f}):"

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.linalg
 
 from aiida_hqe.embedding.environment import EnvironmentState
+from aiida_hqe.embedding.localization import owners_of
 from aiida_hqe.frames import Floats
 
 NULL = 1e-6
@@ -34,8 +35,7 @@ def shells(state: EnvironmentState, atoms: list[int], virtual: Floats, fock: Flo
     list of arrays (n_ao, n_shell)
         The shells; together, with what nothing couples to as the last, they span `virtual`.
     """
-    owners = np.array([label[0] for label in state.mol.ao_labels(fmt=None)])
-    rows = np.isin(owners, atoms)
+    rows = np.isin(owners_of(state.mol), atoms)
     root = scipy.linalg.cholesky(state.overlap[np.ix_(rows, rows)], lower=True)
     overlap = scipy.linalg.solve_triangular(root, state.overlap[rows] @ virtual, lower=True)
     found, rest = _split(overlap, virtual)

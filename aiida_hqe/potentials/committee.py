@@ -12,7 +12,7 @@ import numpy as np
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials import storage
-from aiida_hqe.potentials.member import LEVELS, LevelName, Member
+from aiida_hqe.potentials.member import LEVELS, LevelName, Member, network_charge
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.stack import Derivatives, Stack
 from aiida_hqe.potentials.surroundings import Surroundings
@@ -96,7 +96,7 @@ class Committee:
         self.ranges = dict(ranges or {})
         self.calibration = None if calibration is None else dict(calibration)
         self._stacks: dict[LevelName, Stack] = {
-            level: Stack([member.networks[level] for member in self.members], settings, charge)
+            level: Stack([member.networks[level] for member in self.members], settings, network_charge(level, learn, charge))
             for level in LEVELS
             if level in self.levels
         }

@@ -24,9 +24,10 @@ class _Replay(nn.Module):
         return tuple(self.function(*arguments))
 
 
-def record(function: Function, arguments: Sequence[Tensor]) -> Function:
+def record(function: Function, arguments: Sequence[Tensor], *, frozen: bool = False) -> Function:
     """Record what `function` does with `arguments`; the result takes tensors of the same shapes and types.
 
+    `frozen` works out beforehand what follows from the function's own constants alone, such as its weights.
     The function may differentiate inside itself (`torch.autograd.grad` or `torch.func`); its branches must not depend on
     values of tensors.
     """
@@ -36,5 +37,6 @@ def record(function: Function, arguments: Sequence[Tensor]) -> Function:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # constants of the graph are meant to be constant
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced: Function = torch.jit.trace(_Replay(graph), tuple(arguments), check_trace=False)
-    return traced
+        traced = torch.jit.trace(_Replay(graph).eval(), tuple(arguments), check_trace=False)
+        replay: Function = torch.jit.freeze(traced) if frozen else traced
+    return replay

@@ -66,3 +66,8 @@ def fit_references(numbers: list[Ints], energies: Floats) -> dict[int, float]:
     counts = np.array([[np.count_nonzero(atoms == element) for element in elements] for atoms in numbers], dtype=float)
     solution = np.linalg.lstsq(counts, energies, rcond=None)[0]
     return {element: float(value) for element, value in zip(elements, solution, strict=True)}
+
+
+def network_charge(level: LevelName, learn: str, charge: int) -> int:
+    """Sum of the latent charges of a level's network: 0 for the difference of two levels, else that of the region."""
+    return 0 if level == "target" and learn == "difference" else charge

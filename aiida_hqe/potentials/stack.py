@@ -70,33 +70,34 @@ class Stack:
         self.networks = list(networks)
         self.settings = settings
         self.charge = charge
-        self._graphs: dict[tuple[int, ...], tuple[Function, list[Tensor], Floats]] = {}
+        self._graphs: dict[tuple[int, ...], tuple[Function, Floats]] = {}
 
     def derivatives(self, frame: Frame, surroundings: Surroundings) -> Derivatives:
         """Energies and derivatives of all networks for one frame."""
-        graph, weights, references = self._graph(tuple(frame.numbers.tolist()))
+        graph, references = self._graph(tuple(frame.numbers.tolist()))
         centred = frame.positions - frame.positions.mean(axis=0)
         inputs = (torch.from_numpy(array) for array in (centred, surroundings.potential, surroundings.field))
         with torch.no_grad():
-            energies, *gradients = graph(*inputs, *weights)
+            energies, *gradients = graph(*inputs)
         return Derivatives(energies.numpy() + references, *(gradient.numpy() for gradient in gradients))
 
-    def _graph(self, numbers: tuple[int, ...]) -> tuple[Function, list[Tensor], Floats]:
+    def _graph(self, numbers: tuple[int, ...]) -> tuple[Function, Floats]:
         if numbers not in self._graphs:
             names = list(self.networks[0].state)
-            weights = [torch.stack([network.state[name].double() for network in self.networks]) for name in names]
-            function = _function(self.settings, self.charge, numbers, names)
+            weights = {name: torch.stack([network.state[name].double() for network in self.networks]) for name in names}
             n = len(numbers)
             example = torch.arange(3.0 * n, dtype=torch.float64).reshape(n, 3).sin() + torch.arange(n)[:, None]
             zeros = torch.zeros((n, 3), dtype=torch.float64)
-            graph = record(function, [example, zeros[:, 0].contiguous(), zeros, *weights])
+            function = _function(self.settings, self.charge, numbers, weights)
+            graph = record(function, [example, zeros[:, 0].contiguous(), zeros], frozen=True)
             atoms = np.array(numbers)
-            references = np.array([network.reference(atoms) for network in self.networks])
-            self._graphs[numbers] = (graph, weights, references)
+            self._graphs[numbers] = (graph, np.array([network.reference(atoms) for network in self.networks]))
         return self._graphs[numbers]
 
 
-def _function(settings: PotentialSettings, charge: int, numbers: tuple[int, ...], names: list[str]) -> Function:
+def _function(
+    settings: PotentialSettings, charge: int, numbers: tuple[int, ...], weights: dict[str, Tensor]
+) -> Function:
     network = build(settings, charge, seed=0).double().eval()
     atoms = torch.tensor(numbers)
 
@@ -108,8 +109,8 @@ def _function(settings: PotentialSettings, charge: int, numbers: tuple[int, ...]
 
     derivatives = vmap(grad(energy, argnums=(0, 1, 2), has_aux=True), in_dims=(None, None, None, 0))
 
-    def function(positions: Tensor, potential: Tensor, field: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        gradients, energies = derivatives(positions, potential, field, dict(zip(names, weights, strict=True)))
+    def function(positions: Tensor, potential: Tensor, field: Tensor) -> tuple[Tensor, ...]:
+        gradients, energies = derivatives(positions, potential, field, weights)
         return energies, *gradients
 
     return function

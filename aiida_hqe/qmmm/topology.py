@@ -75,6 +75,8 @@ def _read_pdb(settings: SystemSettings, path: Path, directory: Path) -> Structur
             "force-field names or XML files were expected for a PDB (got none): name them, such as amber14-all.xml",
             "system.forcefield",
         )
+    if not path.read_bytes().strip():
+        raise InputError(f"atoms were expected in {path.name} (got an empty file): replace it", "system.topology")
     reader = app.PDBFile if path.suffix.lower() == ".pdb" else app.PDBxFile
     try:
         file = reader(str(path))
@@ -143,31 +145,31 @@ def _options(periodic: bool) -> dict[str, Any]:
 
 
 def _forcefield(settings: SystemSettings, directory: Path) -> app.ForceField:
-    names = [str(directory / name) if (directory / name).is_file() else name for name in settings.forcefield]
-    for position, name in enumerate(names):
-        try:
-            app.ForceField(name)
-        except ElementTree.ParseError as error:
-            raise InputError(
-                f"a readable force-field XML was expected in {settings.forcefield[position]} (got {_line(error)})",
-                f"system.forcefield.{position}",
-            ) from error
-        except ValueError as error:
-            if "Could not locate" not in str(error):
-                continue
-            raise InputError(
-                f"a name of an OpenMM force field or an XML file was expected (got {name}):"
-                " correct the name, or the path relative to the campaign file",
-                f"system.forcefield.{position}",
-            ) from error
-        except KeyError:
-            continue  # refers to types of another file: all of them together decide
+    names = [_forcefield_file(name, directory, f"system.forcefield.{k}") for k, name in enumerate(settings.forcefield)]
     try:
         return app.ForceField(*names)
     except (ValueError, KeyError) as error:
         raise InputError(
             f"force fields that fit together were expected (got {_line(error)}): correct the list", "system.forcefield"
         ) from error
+
+
+def _forcefield_file(name: str, directory: Path, key: str) -> str:
+    """Path of the user's XML file, or the name of one of OpenMM's."""
+    own = directory / name
+    if not own.is_file():
+        if not (Path(app.__file__).parent / "data" / name).is_file():
+            raise InputError(
+                f"the name of an OpenMM force field or an XML file was expected (got {name}):"
+                " correct the name, or the path relative to the campaign file",
+                key,
+            )
+        return name
+    try:
+        ElementTree.parse(own)
+    except ElementTree.ParseError as error:
+        raise InputError(f"a readable force-field XML was expected in {name} (got {_line(error)}): repair it", key) from error
+    return str(own)
 
 
 def _solvate(solvation: Solvation, forcefield: app.ForceField, topology: Any, positions: Any) -> tuple[Any, Floats]:

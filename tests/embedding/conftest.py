@@ -1,24 +1,11 @@
 import numpy as np
 import pytest
 
-from aiida_hqe.embedding.level import Level
 from aiida_hqe.frames import Frame
 
 WATER = np.array([[0.0, 0.0, 0.115], [0.0, 0.754, -0.459], [0.0, -0.754, -0.459]])
 CHARGES = np.array([[2.6, 0.3, 0.4], [-2.2, 1.9, 0.2], [0.3, -0.4, 3.1], [0.2, 3.1, 1.2]])
 VALUES = np.array([-0.834, 0.417, 0.417, -0.3])
-
-
-def make_level(*, environment=None, core=None, embedding=None, forces="none") -> Level:
-    """A level of a cheap environment (STO-3G, coarse grid) unless told otherwise."""
-    return Level.model_validate(
-        {
-            "environment": {"basis": "sto-3g", "grid_level": 1, **(environment or {})},
-            "core": {"method": "hf", **(core or {})},
-            "embedding": embedding or {},
-            "forces": forces,
-        }
-    )
 
 
 @pytest.fixture(scope="session")
@@ -64,4 +51,13 @@ def methanol() -> Frame:
         charge=0,
         spin=0,
         core=[0, 1, 0, 0, 0, 1],
+    )
+
+
+@pytest.fixture(scope="session")
+def radical(dimer) -> Frame:
+    """A hydroxyl radical that donates a hydrogen bond to water, without charges; the radical is the core."""
+    kept = [0, 2, 3, 4, 5]
+    return Frame(
+        numbers=dimer.numbers[kept], positions=dimer.positions[kept], charge=0, spin=1, core=[1, 1, 0, 0, 0]
     )

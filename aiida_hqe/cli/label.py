@@ -1,0 +1,89 @@
+"""``aiida-hqe label``: label the frames of a file; what is finished survives an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aiida_hqe.errors import InputError
+
+if TYPE_CHECKING:
+    from aiida_hqe.frames import Frames
+    from aiida_hqe.labels import Label
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("frames", type=FILE)
+@click.option("--level", "level_file", type=FILE, required=True, help="Level file (YAML): environment, core, embedding.")
+@click.option("-o", "--output", type=FILE, help="Write the labelled frames (.xyz or .h5).")
+@click.option("--json", "as_json", is_flag=True, help="Print each label as JSON.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; by default those that OMP_NUM_THREADS says.")
+@click.pass_context
+def label(
+    ctx: click.Context, frames: Path, level_file: Path, output: Path | None, as_json: bool, threads: int | None
+) -> None:
+    """Label FRAMES (.xyz or .h5) at a level: environment energy and forces, and the energy of each quantum core.
+
+    With -o, finished labels are also kept next to OUTPUT while the command runs: started again, it goes on where it was.
+    Exit codes: 0 every frame is labelled, 2 a frame failed because of the input, 1 it failed otherwise.
+    """
+    from aiida_hqe.campaign import document
+    from aiida_hqe.cli.journal import Journal, check_output
+    from aiida_hqe.embedding.level import Level
+    from aiida_hqe.frames import Frames
+
+    level = document.read(level_file, Level)
+    check_output(output)
+    batch = Frames.read(frames)
+    journal = Journal.beside(output, level)
+    try:
+        for position, frame in enumerate(batch, start=1):
+            if frame.hash not in journal.labels:
+                from aiida_hqe.embedding.label import label as label_frame
+
+                journal.add(label_frame(frame, level, threads=threads))
+            found = journal.labels[frame.hash]
+            click.echo(f"{position}/{len(batch)} {frame.hash[:12]} {found.status} {found.seconds:.1f} s", err=True)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: {len(journal.labels)} of {len(batch)} frames are finished", err=True)
+        _finish(batch, journal.labels, output, as_json)
+        ctx.exit(1)
+    _finish(batch, journal.labels, output, as_json)
+    journal.close()
+    ctx.exit(_exit_code(list(journal.labels.values())))
+
+
+def _finish(batch: Frames, labels: dict[str, Label], output: Path | None, as_json: bool) -> None:
+    """Print the labels of the finished frames, in order, and write those frames."""
+    finished = [frame for frame in batch if frame.hash in labels]
+    found = [labels[frame.hash] for frame in finished]
+    if output is not None:
+        labelled = [one.apply(frame) for frame, one in zip(finished, found, strict=True) if one.status == "ok"]
+        if labelled:
+            type(batch)(labelled).write(output)
+    if as_json:
+        click.echo("[" + ",\n".join(one.model_dump_json() for one in found) + "]")
+    else:
+        for one in found:
+            click.echo(_line(one))
+    for one in found:
+        if one.status == "failed":
+            click.echo(one.message, err=True)
+
+
+def _line(found: Label) -> str:
+    if found.status == "failed":
+        return f"{found.frame[:12]}  failed"
+    target = "" if found.energy is None else f"  energy {found.energy:.8f} eV"
+    return f"{found.frame[:12]}  environment {found.environment_energy:.8f} eV{target}  {found.seconds:.1f} s"
+
+
+def _exit_code(labels: list[Label]) -> int:
+    failed = [one for one in labels if one.status == "failed"]
+    if not failed:
+        return 0
+    return InputError.exit_code if any(one.error_kind == "input" for one in failed) else 1

@@ -1,0 +1,127 @@
+"""``aiida-hqe sample``: molecular dynamics of a system, driven by a committee, and its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import Field
+
+from aiida_hqe.cli.progress import Bar
+from aiida_hqe.dynamics.settings import SamplingSettings
+from aiida_hqe.errors import InputError
+from aiida_hqe.qmmm.settings import SystemSettings
+from aiida_hqe.settings import Settings
+from aiida_hqe.units import parse_quantity
+
+if TYPE_CHECKING:
+    from aiida_hqe.potentials.committee import Committee
+    from aiida_hqe.qmmm.assembly import Assembly
+
+FILE = click.Path(path_type=Path)
+
+
+class SystemFile(Settings):
+    """The file of ``sample``: the sections ``system`` and ``sampling`` of a campaign file, and a seed."""
+
+    system: SystemSettings
+    sampling: SamplingSettings = SamplingSettings()
+    seed: int = Field(1, ge=0, lt=2**31)
+
+
+@click.command()
+@click.argument("system", type=FILE)
+@click.argument("committee", type=FILE, required=False)
+@click.option("-o", "--output", type=FILE, required=True, help="Where to write the sampled frames (.xyz or .h5).")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of the file's.")
+@click.option("--trust", metavar="FORCE", help="Stop at this force disagreement, such as '1 eV/angstrom'.")
+@click.option("--start", type=FILE, help="Go on from this assembly (.h5) instead of preparing the system.")
+@click.option("--final", type=FILE, help="Write the assembly at the end (.h5), to go on from.")
+@click.pass_context
+def sample(
+    ctx: click.Context,
+    system: Path,
+    committee: Path | None,
+    output: Path,
+    seed: int | None,
+    trust: str | None,
+    start: Path | None,
+    final: Path | None,
+) -> None:
+    """Prepare SYSTEM (a YAML file with the sections system and sampling) and sample it, the QM region driven by COMMITTEE.
+
+    Without COMMITTEE the force field drives it all. Each frame carries step, temperature and the committee's disagreement.
+    Exit code 1 if the run stopped early because the committee was not to be trusted; frames up to there are written.
+    """
+    from aiida_hqe.campaign import document
+    from aiida_hqe.cli.journal import check_output
+
+    found = document.load(system)
+    settings = document.validate(found, SystemFile)
+    check_output(output)
+    check_output(final, (".h5",))
+    limit = None if trust is None else _force(trust)
+    driver = _load(committee)
+    seed = settings.seed if seed is None else seed
+    try:
+        assembly = _assembly(settings, system.parent, seed, start, driver)
+    except InputError as error:
+        raise found.located(error) from error
+    from aiida_hqe.dynamics.sample import sample as run
+
+    sampling = settings.sampling
+    with Bar("sampling") as bar:
+        result = run(
+            assembly,
+            sampling,
+            driver,
+            seed=seed,
+            steps=sampling.steps,
+            interval=sampling.interval,
+            trust_disagreement=limit,
+            progress=bar.reach,
+        )
+    result.frames.write(output)
+    if final is not None:
+        result.assembly.write(final)
+    click.echo(f"wrote {output}: {len(result.frames)} frames of {result.steps} steps")
+    if not result.trusted:
+        click.echo(f"stopped early: {result.reason}", err=True)
+        ctx.exit(1)
+
+
+def _assembly(
+    settings: SystemFile, directory: Path, seed: int, start: Path | None, driver: Committee | None
+) -> Assembly:
+    """The assembly to start from: that of a file, or the system's, minimised and equilibrated."""
+    if start is not None:
+        from aiida_hqe.qmmm.assembly import Assembly
+
+        return Assembly.read(start)
+    from aiida_hqe.dynamics.prepare import prepare
+    from aiida_hqe.qmmm.setup import build
+
+    built = build(settings.system, directory)
+    if driver is not None:
+        driver.check(built.frame())
+    with Bar("preparing") as bar:
+        return prepare(built, settings.sampling, seed, progress=bar.reach)
+
+
+def _load(path: Path | None) -> Committee | None:
+    if path is None:
+        return None
+    from aiida_hqe.potentials.committee import Committee
+
+    return Committee.load(path)
+
+
+def _force(text: str) -> float:
+    try:
+        value = parse_quantity(text, "force")
+    except ValueError as error:
+        raise InputError(f"--trust: {error}") from error
+    if value <= 0:
+        raise InputError(f"--trust: a force above zero was expected (got {text!r})")
+    return value

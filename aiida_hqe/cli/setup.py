@@ -1,0 +1,55 @@
+"""``aiida-hqe init``, ``check`` and ``plan``: from an empty folder to a campaign that can be submitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("directory", type=FILE)
+@click.option("--template", metavar="NAME", default="methanol-water", show_default=True, help="methanol-water or peptide-water.")
+def init(directory: Path, template: str) -> None:
+    """Start a campaign in DIRECTORY from a template; nothing is overwritten."""
+    from aiida_hqe.campaign.template import copy
+
+    written = copy(template, directory)
+    click.echo(f"wrote {', '.join(str(path) for path in written)}")
+    click.echo(f"next: edit it, then `aiida-hqe check {written[0]}` and `aiida-hqe plan {written[0]}`")
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print every setting in full, and the size of the system, as JSON.")
+def check(campaign: Path, as_json: bool) -> None:
+    """Validate the file CAMPAIGN and set its system up; nothing is computed or stored."""
+    from aiida_hqe.campaign import check as checking
+
+    summary = checking.check(campaign).summary()
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
+    click.echo(
+        f"{campaign}: in order: {summary['atoms']} atoms, {summary['qm_atoms']} of them QM in {summary['point_charges']} point"
+        f" charges, {summary['cores']} quantum core{'' if summary['cores'] == 1 else 's'}; at most {summary['max_labels']} labels"
+    )
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+@click.option("--measure", is_flag=True, help="Label the configuration of the set-up once, and measure instead of estimating.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def plan(campaign: Path, measure: bool, as_json: bool) -> None:
+    """Dry run of the file CAMPAIGN: sizes, processes, and what the labels will cost."""
+    from aiida_hqe.campaign.check import check
+
+    found = check(campaign).plan(measure=measure)
+    if as_json:
+        click.echo(json.dumps(found.model_dump(mode="json"), indent=1))
+        return
+    for name, value in found.table():
+        click.echo(f"{name:<24} {value}")

@@ -1,0 +1,81 @@
+"""Empirical dispersion of the environment, D3(BJ) or D4, from the packages ``dftd3`` and ``dftd4`` (optional extra).
+
+S. Grimme, S. Ehrlich, L. Goerigk, J. Comput. Chem. 2011, 32, 1456, doi:10.1002/jcc.21759; E. Caldeweyher et al., J. Chem. Phys.
+2019, 150, 154122, doi:10.1063/1.5090222.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from aiida_hqe.embedding.level import Environment
+from aiida_hqe.errors import InputError, ResourceError
+from aiida_hqe.frames import Floats, Frame
+from aiida_hqe.units import BOHR
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dispersion:
+    """Dispersion of the QM atoms, in atomic units.
+
+    Attributes
+    ----------
+    energy, gradient
+        Energy, and its gradient (n_qm, 3).
+    pairs
+        Share of each pair of atoms in the energy (n_qm, n_qm), which is their sum.
+    """
+
+    energy: float
+    gradient: Floats
+    pairs: Floats
+
+    def within(self, atoms: list[int]) -> float:
+        """Dispersion among `atoms`: what a core's own method replaces."""
+        return float(self.pairs[np.ix_(atoms, atoms)].sum())
+
+
+def dispersion(frame: Frame, settings: Environment) -> Dispersion | None:
+    """Dispersion of a frame, ``None`` where the level has none.
+
+    Raises
+    ------
+    ResourceError
+        The package is not installed.
+    InputError
+        The package has no parameters for the functional.
+    """
+    if settings.dispersion is None:
+        return None
+    model, parameters = _model(frame, settings)
+    found = model.get_dispersion(parameters, grad=True)
+    pairs = sum(model.get_pairwise_dispersion(parameters).values())
+    return Dispersion(float(found["energy"]), np.asarray(found["gradient"]), np.asarray(pairs))
+
+
+def _model(frame: Frame, settings: Environment) -> tuple[Any, Any]:
+    """Model of the atoms and damping parameters of the functional."""
+    positions = frame.positions / BOHR
+    try:
+        if settings.dispersion == "d3bj":
+            from dftd3 import interface as d3
+
+            return d3.DispersionModel(frame.numbers, positions), d3.RationalDampingParam(method=settings.xc)
+        from dftd4 import interface as d4
+
+        model = d4.DispersionModel(frame.numbers, positions, charge=float(frame.charge))
+        return model, d4.DampingParam(method=settings.xc)
+    except ImportError as error:
+        raise ResourceError(
+            f"dispersion {settings.dispersion} needs a package that is not installed ({error.name}):"
+            " pip install 'aiida-hqe[dispersion]'"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"a functional with {settings.dispersion} parameters was expected (got {settings.xc!r}: {error}): name it"
+            " as that package does (pbe, pbe0, b3lyp ...), or set dispersion to null",
+            "environment.dispersion",
+        ) from error

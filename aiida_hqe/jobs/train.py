@@ -1,0 +1,51 @@
+"""``hqe-job train``: train members of a committee on labelled frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aiida_hqe.frames import Frames
+from aiida_hqe.jobs import files
+from aiida_hqe.jobs.main import report_progress
+
+
+def run(directory: Path) -> files.Status:
+    """Train the members that the settings list, and write each as soon as it is finished.
+
+    Raises
+    ------
+    InputError
+        Frames or settings are wrong.
+    ConvergenceError
+        A loss became NaN; members finished before are kept in the result file.
+    """
+    from aiida_hqe.potentials.committee import Committee
+    from aiida_hqe.training.train import train_member
+
+    settings = files.TrainJob.model_validate_json((directory / files.SETTINGS).read_text())
+    frames = Frames.read(directory / files.FRAMES)
+    path = directory / files.COMMITTEE
+    initial = Committee.load(path) if path.is_file() else None
+    trained: list[Committee] = []
+    histories: list[list[dict[str, float | int | str]]] = []
+    for done, member in enumerate(settings.members):
+        total = len(settings.members)
+
+        def progress(epoch: int, epochs: int, done: int = done, total: int = total) -> None:
+            report_progress(directory, done * epochs + epoch, total * epochs)
+
+        committee, history = train_member(
+            frames,
+            settings.potential,
+            settings.training,
+            member=member,
+            seed=settings.seed,
+            initial=initial,
+            progress=progress,
+        )
+        trained.append(committee)
+        histories.append(history)
+        Committee.merge(trained).save(directory / files.TRAINED)
+        (directory / files.HISTORY).write_text(json.dumps(histories, sort_keys=True) + "\n")
+    return files.Status(state="finished", counts={"members": len(trained), "frames": len(frames)})

@@ -1,0 +1,109 @@
+r"""The objective of training, and its graph.
+
+Per frame of n QM atoms, with errors :math:`\Delta` of energy, QM forces and MM forces,
+
+.. math::
+    l = w_E (\Delta E / n)^2 + w_F \sum_{i \in QM} |\Delta F_i|^2 / 3n + w_{MM} \sum_{m \in MM} |\Delta F_m|^2 / 3n .
+
+Both force terms are normalised by the QM atoms, so that distant charges, which feel nothing, change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from aiida_hqe.potentials.graph import Function, record
+from aiida_hqe.potentials.model import Potential
+from aiida_hqe.training.batches import Block
+from aiida_hqe.training.settings import TrainingSettings
+
+
+def frame_losses(
+    energy: Callable[[Tensor, Tensor, Tensor], Tensor], tensors: tuple[Tensor, ...], settings: TrainingSettings
+) -> tuple[Tensor, Tensor]:
+    """Losses (B,) and squared errors (B, 3) of energy per atom, QM and MM forces; derivatives are kept in the graph.
+
+    `energy` maps positions, potential and field to energies (B,).
+    """
+    positions, potential, field, gradient, wanted, forces, factor, right, rest, known = tensors
+    inputs = tuple(tensor.detach().requires_grad_() for tensor in (positions, potential, field))
+    energies = energy(*inputs)
+    by_positions, by_potential, by_field = torch.autograd.grad(
+        energies.sum(), inputs, create_graph=True, materialize_grads=True
+    )
+    n = potential.shape[1]
+    through_field = (gradient * by_field[:, :, None, :]).sum(-1)
+    found = by_potential[..., None] * field - by_positions - through_field
+    joined = torch.cat([by_potential[..., None], by_field], dim=-1).reshape(len(potential), -1)
+    reduced = (factor * joined[:, None, :]).sum(-1) - right
+    squares = torch.stack(
+        [
+            ((energies - wanted) / n) ** 2,
+            ((found - forces) ** 2).sum((1, 2)) / (3 * n),
+            ((reduced**2).sum(1) + rest) / (3 * n),
+        ],
+        dim=1,
+    )
+    weights = torch.tensor(
+        [settings.weight_energy, settings.weight_forces, settings.weight_mm_forces], dtype=squares.dtype
+    )
+    squares = squares * known
+    return (squares * weights).sum(1), squares
+
+
+class Objective:
+    """Losses of one network and their gradient, for blocks of a fixed number of frames.
+
+    Parameters
+    ----------
+    network
+        Gives the shapes and the buffers; its parameters are not read or written.
+    settings
+        Weights.
+    """
+
+    def __init__(self, network: Potential, settings: TrainingSettings) -> None:
+        self.network = network
+        self.settings = settings
+        self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        self._graphs: dict[tuple[tuple[int, ...], int], Function] = {}
+
+    def loss_and_gradient(self, flat: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        """Losses (B,) of the frames of `block`, and the gradient (P,) of their mean, at parameters (P,)."""
+        key = (block.numbers, len(block))
+        if key not in self._graphs:
+            self._graphs[key] = record(self._function(block.numbers), [flat, *block.tensors])
+        with torch.no_grad():
+            losses, gradient = self._graphs[key](flat, *block.tensors)
+        return losses, gradient
+
+    def errors(self, flat: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        """Losses (B,) and squared errors (B, 3), without recording a graph."""
+        losses, squares = frame_losses(self._energy(flat, block.numbers), block.tensors, self.settings)
+        return losses.detach(), squares.detach()
+
+    def flatten(self, network: Potential) -> Tensor:
+        """Parameters of `network` as one vector (P,)."""
+        return torch.cat([parameter.detach().reshape(-1) for parameter in network.parameters()])
+
+    def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
+        """Parameters by name from a vector (P,)."""
+        parts = torch.split(flat, [shape.numel() for shape in self.shapes.values()])
+        return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+    def _energy(self, flat: Tensor, numbers: tuple[int, ...]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        state, atoms = self.unflatten(flat), torch.tensor(numbers)
+        return lambda *inputs: functional_call(self.network, state, (atoms, *inputs))
+
+    def _function(self, numbers: tuple[int, ...]) -> Function:
+        def function(flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+            flat = flat.detach().requires_grad_()
+            losses, _ = frame_losses(self._energy(flat, numbers), tensors, self.settings)
+            (gradient,) = torch.autograd.grad(losses.mean(), flat)
+            return losses.detach(), gradient
+
+        return function

@@ -1,0 +1,220 @@
+"""`train_member`: one member of a committee, its environment network and what it learns of the target level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from aiida_hqe.errors import InputError
+from aiida_hqe.frames import Floats, Frame, Frames
+from aiida_hqe.potentials.committee import Committee
+from aiida_hqe.potentials.member import LevelName, Member, Network, fit_references, network_charge
+from aiida_hqe.potentials.model import Potential, build
+from aiida_hqe.potentials.settings import PotentialSettings
+from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.training.batches import Block, blocks
+from aiida_hqe.training.fit import Fit, Step, fit
+from aiida_hqe.training.settings import TrainingSettings
+from aiida_hqe.training.targets import Targets, difference, levels_of, targets
+
+Progress = Callable[[int, int], None]
+
+_SMALLEST_SCALE = 1e-3
+"""eV; a network's output is never scaled below it, however alike the labels are."""
+
+
+def train_member(
+    frames: Frames,
+    potential: PotentialSettings,
+    training: TrainingSettings,
+    *,
+    member: int,
+    seed: int,
+    initial: Committee | None = None,
+    progress: Progress | None = None,
+) -> tuple[Committee, list[Step]]:
+    """Train one member on every level that the frames are labelled at.
+
+    Parameters
+    ----------
+    frames
+        Labelled frames of one charge and spin, at the same level(s).
+    potential, training
+        Architecture; objective and schedule.
+    member, seed
+        Number of the member, which chooses its validation fold, and the seed of the committee. Together they seed weights
+        and batches.
+    initial
+        Committee whose member of this number is trained on from.
+    progress
+        Called with epochs done and epochs in all.
+
+    Returns
+    -------
+    committee, history
+        A committee of one member, and losses and validation errors along the way (errors: root mean squares of energy per
+        atom in eV, of QM force components in eV/angstrom, and of MM forces normalised alike).
+
+    Raises
+    ------
+    InputError
+        The frames cannot train a network together (see `levels_of`), or `initial` is for something else.
+    ConvergenceError
+        The loss became NaN; the message names the frames.
+    """
+    levels = levels_of(frames)
+    learn = training.learn if len(levels) == 2 else "direct"
+    course = _Course(frames, potential, training, learn, member, seed, progress, levels, initial)
+    networks: dict[LevelName, Network] = {}
+    for level in levels:
+        networks[level] = course.train(level, networks.get("environment"))
+    summary = {"frames": len(frames), "validation_frames": len(course.held), "levels": course.summary}
+    committee = Committee(
+        [Member(member, seed, networks, summary)],
+        settings=potential,
+        learn=learn,
+        elements={int(number) for frame in frames for number in frame.numbers},
+        charge=frames[0].charge,
+        spin=frames[0].spin,
+        ranges=_ranges(frames),
+    )
+    return committee, course.history
+
+
+class _Course:
+    """The trainings of one member, level after level."""
+
+    def __init__(
+        self,
+        frames: Frames,
+        potential: PotentialSettings,
+        training: TrainingSettings,
+        learn: str,
+        member: int,
+        seed: int,
+        progress: Progress | None,
+        levels: Sequence[LevelName],
+        initial: Committee | None,
+    ) -> None:
+        self.frames, self.potential, self.training, self.learn = frames, potential, training, learn
+        self.member, self.seed, self.progress, self.levels = member, seed, progress, levels
+        self.initial = _matching(initial, potential, learn, frames, member, levels) if training.warm_start else None
+        self.held = validation_fold(frames, member, training.members)
+        self.dtype = torch.float64 if training.precision == "float64" else torch.float32
+        self.history: list[Step] = []
+        self.summary: dict[str, Any] = {}
+        self._done = 0
+
+    def train(self, level: LevelName, environment: Network | None) -> Network:
+        """Train the network of `level`, after that of the environment."""
+        wanted = [self._wanted(frame, level) for frame in self.frames]
+        start, network = self._start(level, wanted, environment)
+        references = np.array([start.reference(frame.numbers) for frame in self.frames])
+        result = self._fit(level, network, wanted, references)
+        self.history += [{"member": self.member, "level": level} | step for step in result.history]
+        self.summary[level] = {"validation": result.validation, "epochs": self._epochs(level)}
+        state = {name: tensor.detach().clone() for name, tensor in result.network.state_dict().items()}
+        return Network(state, start.references, wanted[0].forces is not None)
+
+    def _wanted(self, frame: Frame, level: LevelName) -> Targets:
+        return difference(frame) if level == "target" and self.learn == "difference" else targets(frame, level)
+
+    def _fit(self, level: LevelName, network: Potential, wanted: list[Targets], references: Floats) -> Fit:
+        chosen = [[i for i in range(len(wanted)) if (i in self.held) == held] for held in (False, True)]
+        training, validation = (
+            blocks([self.frames[i] for i in part], [wanted[i] for i in part], references[part], self.dtype)
+            for part in chosen
+        )
+        total, done = sum(self._epochs(name) for name in self.levels), self._done
+        self._done += self._epochs(level)
+        report = None if self.progress is None else lambda epoch, _: self.progress(done + epoch, total)
+        seed = _seed(self.seed, self.member, level, "batches")
+        return fit(network, training, validation, self.training, epochs=self._epochs(level), seed=seed, progress=report)
+
+    def _epochs(self, level: LevelName) -> int:
+        if self.initial is not None:
+            return self.training.warm_epochs
+        return self.training.target_epochs if level == "target" and len(self.levels) == 2 else self.training.epochs
+
+    def _start(self, level: LevelName, wanted: list[Targets], environment: Network | None) -> tuple[Network, Potential]:
+        charge = network_charge(level, self.learn, self.frames[0].charge)
+        network = build(self.potential, charge, _seed(self.seed, self.member, level, "weights"))
+        numbers = [frame.numbers for frame in self.frames]
+        energies = np.array([want.energy for want in wanted])
+        if self.initial is not None:
+            start = self.initial.networks[level]
+            network.load_state_dict(dict(start.state))
+        elif level == "target" and self.learn == "transfer" and environment is not None:
+            base = np.array([environment.reference(atoms) for atoms in numbers])
+            shifts = fit_references(numbers, energies - base)
+            references = {element: value + shifts[element] for element, value in environment.references.items()}
+            start = Network(environment.state, references, environment.has_forces)
+            network.load_state_dict(dict(start.state))
+        else:
+            start = Network({}, fit_references(numbers, energies), False)
+            residuals = energies - np.array([start.reference(atoms) for atoms in numbers])
+            network.scale.fill_(_scale(residuals, wanted))
+        return start, network.to(self.dtype)
+
+
+def validation_fold(frames: Frames, member: int, members: int) -> set[int]:
+    """Indices of the frames that member `member` never trains on: about a tenth, others for each member.
+
+    Folds follow from content hashes, so a frame stays in its fold's neighbourhood whatever the order of the frames.
+    """
+    folds = min(max(members, 10), len(frames))
+    order = sorted(range(len(frames)), key=lambda index: frames[index].hash)
+    return {index for rank, index in enumerate(order) if rank % folds == member % folds}
+
+
+def _scale(residuals: Floats, wanted: list[Targets]) -> float:
+    """Spread of energies, or of force components times an angstrom where forces are known."""
+    forces = [want.forces for want in wanted if want.forces is not None]
+    spread = np.sqrt(np.mean(np.concatenate(forces) ** 2)) if forces else np.std(residuals)
+    return max(float(spread), _SMALLEST_SCALE)
+
+
+def _matching(
+    initial: Committee | None,
+    potential: PotentialSettings,
+    learn: str,
+    frames: Frames,
+    member: int,
+    levels: Sequence[LevelName],
+) -> Member | None:
+    if initial is None:
+        return None
+    for frame in frames:
+        initial.check(frame)
+    if initial.settings != potential or initial.learn != learn or not initial.levels.issuperset(levels):
+        raise InputError(
+            f"a committee of the same architecture and levels was expected to train on from (got {initial.settings!r},"
+            f" {initial.learn}, {sorted(initial.levels)}): train from scratch, or with its settings"
+        )
+    found = [one for one in initial.members if one.number == member]
+    if not found:
+        raise InputError(
+            f"member {member} was expected in the committee to train on from (it has {[m.number for m in initial.members]}):"
+            " train this member from scratch"
+        )
+    return found[0]
+
+
+def _ranges(frames: Frames) -> dict[str, float]:
+    surroundings = [Surroundings.of(frame) for frame in frames]
+    return {
+        "frames": float(len(frames)),
+        "largest_potential": max(float(np.abs(one.potential).max()) for one in surroundings),
+        "largest_field": max(float(np.linalg.norm(one.field, axis=1).max()) for one in surroundings),
+    }
+
+
+def _seed(seed: int, member: int, level: LevelName, purpose: str) -> int:
+    code = {"environment": 0, "target": 1}[level] * 2 + {"weights": 0, "batches": 1}[purpose]
+    return int(np.random.SeedSequence([seed, member, code]).generate_state(1)[0])
+
+
+__all__ = ["Block", "train_member", "validation_fold"]

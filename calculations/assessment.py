@@ -1,0 +1,192 @@
+"""Calcfunctions that say how good a round was, how errors fell from round to round, and why the campaign ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida.engine import calcfunction
+from aiida.orm import Dict, Int, SinglefileData, Str
+
+from aiida_hqe.calculations.functions import predictions_of
+from aiida_hqe.campaign.schema import Campaign
+from aiida_hqe.data.frames import FramesData
+from aiida_hqe.frames import Frames
+from aiida_hqe.predictions import Prediction
+
+
+@calcfunction
+def assess(
+    number: Int,
+    selection: Dict | None = None,
+    sampling: Dict | None = None,
+    labelled: FramesData | None = None,
+    failed: Dict | None = None,
+    training_set: FramesData | None = None,
+    held_out: FramesData | None = None,
+    calibration: Dict | None = None,
+    previous_calibration: Dict | None = None,
+    predictions: SinglefileData | None = None,
+    previous: Dict | None = None,
+) -> Dict:
+    """Summary of one round.
+
+    Parameters
+    ----------
+    number
+        Number of the round.
+    selection, sampling
+        Counts of the selection, and the status of the sampling; missing where labels were given.
+    labelled, failed
+        New labels, and quarantined frames.
+    training_set, held_out
+        Sets after the round.
+    calibration
+        Of the committee that the round trained, or of the one before if it trained none.
+    previous_calibration, predictions
+        Calibration that flagged the frames, and what its committee predicted for them before they were labelled.
+    previous
+        Assessment of the round before.
+
+    Returns
+    -------
+    Dict
+        Counts (``sampled``, ``uncertain``, ``flagged``, ``labelled``, ``failed``, ``training_frames``, ``held_out_frames``), errors
+        on held-out labels (eV, eV/angstrom), coverages, costs (s), and whether the sample means ``converged``.
+    """
+    chosen = {} if selection is None else selection.get_dict()
+    new = Frames() if labelled is None else labelled.frames
+    scale = {} if calibration is None else calibration.get_dict()
+    label_seconds = sum(float(frame.info.get("seconds", 0.0)) for frame in new)
+    names = ("force_error", "force_error_uncertainty", "energy_error", "coverage", "raw_coverage", "rank_correlation")
+    return Dict(
+        {
+            "round": number.value,
+            **{name: chosen.get(name, 0) for name in ("sampled", "uncertain", "flagged")},
+            "uncertain_fraction": chosen.get("uncertain_fraction"),
+            "converged": bool(chosen.get("converged", False)) and _trusted(sampling),
+            "trusted": _trusted(sampling),
+            "given": 0 if selection is not None else len(new),
+            "labelled": 0 if selection is None else len(new),
+            "failed": 0 if failed is None else len(failed.get_dict()),
+            **{name: scale.get(name) for name in names},
+            "fresh_coverage": _fresh_coverage(new, previous_calibration, predictions),
+            "core_seconds": sum(float(frame.info.get("core_seconds", 0.0)) for frame in new),
+            "label_seconds": label_seconds,
+            "spent_seconds": label_seconds + (0.0 if previous is None else previous["spent_seconds"]),
+            "training_frames": 0 if training_set is None else training_set.n_frames,
+            "held_out_frames": 0 if held_out is None else held_out.n_frames,
+        }
+    )
+
+
+@calcfunction
+def learning_curve(held_out: FramesData, **rounds: Dict | SinglefileData) -> Dict:
+    """Errors of every round's committee on the same, final held-out labels, which none of them was trained on.
+
+    Parameters
+    ----------
+    held_out
+        The final held-out set.
+    rounds
+        For each round ``assessment_<number>`` and ``predictions_<number>``.
+
+    Returns
+    -------
+    Dict
+        ``rounds``: a list of mappings with ``round``, ``training_frames``, ``force_error`` and its standard error
+        ``force_error_uncertainty``, ``member_force_errors`` (eV/angstrom), ``energy_error`` (eV); ``level`` of the forces.
+    """
+    frames = held_out.frames
+    curve = []
+    for name in sorted(name for name in rounds if name.startswith("predictions_")):
+        assessment = rounds[name.replace("predictions", "assessment")]
+        curve.append(_point(frames, predictions_of(rounds[name]), assessment))
+    return Dict({"level": curve[0].pop("level") if curve else None, "frames": len(frames), "rounds": curve})
+
+
+@calcfunction
+def verdict(campaign: Dict, assessment: Dict, cause: Str | None = None) -> Dict:
+    """Why the campaign ended, after the round of `assessment`; `cause` where it was not the campaign's own rule."""
+    plan = Campaign.model_validate(campaign.get_dict())
+    last = assessment.get_dict()
+    return Dict(
+        {
+            "converged": last["converged"],
+            "reason": cause.value if cause is not None else (reason_to_stop(plan, last) or "stopped"),
+            "rounds": last["round"],
+            "labels": last["training_frames"] + last["held_out_frames"],
+            "force_error": last["force_error"],
+            "target_force_error": plan.selection.target_force_error,
+            "uncertain_fraction": last["uncertain_fraction"],
+            "label_seconds": last["spent_seconds"],
+        }
+    )
+
+
+def reason_to_stop(plan: Campaign, last: dict[str, Any]) -> str | None:
+    """Why a campaign ends after the round with assessment `last`; ``None`` if it goes on."""
+    stop = plan.stop
+    if last["converged"]:
+        return (
+            f"converged: {last['uncertain_fraction']:.1%} of a fresh sample may be wrong by more than the target force error,"
+            f" below the {stop.uncertain_fraction:.1%} asked for"
+        )
+    if last["round"] and not last["flagged"]:
+        return "stopped: every uncertain frame of the sample is labelled or quarantined already; sample for longer"
+    if last["round"] >= stop.iterations:
+        return f"not converged after the {stop.iterations} rounds asked for: {_uncertain(last)}"
+    if stop.core_hours is not None and last["spent_seconds"] >= stop.core_hours:
+        return f"not converged when the {stop.core_hours / 3600:g} core hours for labels were spent: {_uncertain(last)}"
+    return None
+
+
+def _uncertain(last: dict[str, Any]) -> str:
+    if last["uncertain_fraction"] is None:
+        return "no sample was taken"
+    stopped = "" if last["trusted"] else ", and the committee left its trust region in it"
+    return f"{last['uncertain_fraction']:.0%} of the last sample was uncertain{stopped}"
+
+
+def _trusted(sampling: Dict | None) -> bool:
+    return sampling is None or sampling["state"] != "untrusted"
+
+
+def _fresh_coverage(frames: Frames, calibration: Dict | None, predictions: SinglefileData | None) -> float | None:
+    """Fraction of new labels within the bounds that were stated before they were known."""
+    if calibration is None or predictions is None or not frames:
+        return None
+    from aiida_hqe.selection.calibration import Calibration, coverage
+
+    return coverage(Calibration.model_validate(calibration.get_dict()), frames, predictions_of(predictions))
+
+
+def _point(frames: Frames, predictions: list[Prediction], assessment: Any) -> dict[str, Any]:
+    """Errors of one committee on `frames`."""
+    from aiida_hqe.selection.calibration import calibrate
+
+    found = calibrate(frames, predictions, 0.5)
+    return {
+        "level": found.level,
+        "round": assessment["round"],
+        "training_frames": assessment["training_frames"],
+        "force_error": found.force_error,
+        "force_error_uncertainty": found.force_error_uncertainty,
+        "energy_error": found.energy_error,
+        "member_force_errors": _member_errors(frames, predictions, "" if found.level == "target" else "environment_"),
+    }
+
+
+def _member_errors(frames: Frames, predictions: list[Prediction], prefix: str) -> list[float]:
+    """Mean force error of each member by itself, (K,), eV/angstrom."""
+    from aiida_hqe.selection.disagreement import force_norm
+
+    by_hash = {prediction.frame: prediction for prediction in predictions}
+    errors = []
+    for frame in frames:
+        prediction = by_hash[frame.hash]
+        forces = getattr(prediction, f"{prefix}forces") - getattr(frame, f"{prefix}forces")
+        label = getattr(frame, f"{prefix}mm_forces")
+        mm_forces = getattr(prediction, f"{prefix}mm_forces") - (0.0 if label is None else label)
+        errors.append([force_norm(*pair) for pair in zip(forces, mm_forces, strict=True)])
+    return [float(value) for value in np.mean(errors, axis=0)]

@@ -1,0 +1,192 @@
+"""Calcfunctions of the campaign: splitting, gathering, selecting, partitioning and assembling, each a node of the graph.
+
+Their science is in the rooms below; they only turn nodes into its arguments and its results into nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiida.engine import calcfunction
+from aiida.orm import Dict, Int, SinglefileData
+
+from aiida_hqe.calculations.settings import SelectionStep
+from aiida_hqe.data.committee import CommitteeData
+from aiida_hqe.data.frames import FramesData
+from aiida_hqe.frames import Frame, Frames
+from aiida_hqe.jobs import files
+from aiida_hqe.predictions import Prediction
+
+LOST = {"error_kind": "resource", "message": "its label job ended without a result for it"}
+"""Reason of a frame whose label job was killed before it came to it."""
+
+
+@calcfunction
+def split(frames: FramesData, batches: Int) -> dict[str, FramesData]:
+    """Split frames into at most `batches` batches by turns, so that each has frames from everywhere: ``batch_00``, ..."""
+    parts = _deal(frames.frames, batches.value)
+    return {f"batch_{number:02d}": FramesData.from_frames(Frames(part)) for number, part in enumerate(parts)}
+
+
+@calcfunction
+def share(settings: Dict, batches: Int) -> dict[str, Dict]:
+    """Share the members of a training among at most `batches` jobs: ``job_00``, ..."""
+    job = files.TrainJob.model_validate(settings.get_dict())
+    parts = _deal(job.members, batches.value)
+    shares = [job.model_copy(update={"members": list(part)}) for part in parts]
+    return {f"job_{number:02d}": Dict(share.model_dump(mode="json")) for number, share in enumerate(shares)}
+
+
+@calcfunction
+def gather(flagged: FramesData, **results: FramesData | Dict) -> dict[str, FramesData | Dict]:
+    """Gather what label jobs brought for the flagged frames, in their order.
+
+    Parameters
+    ----------
+    flagged
+        Frames that were sent to be labelled.
+    results
+        Labelled batches (`FramesData`) and quarantined frames (`Dict`: hash to error_kind and message).
+
+    Returns
+    -------
+    dict
+        ``frames`` (labelled, if any) and ``failed`` (if any). A frame that no job reports about is quarantined as well:
+        labelled + failed = flagged.
+    """
+    labelled: dict[str, Frame] = {}
+    failed: dict[str, Any] = {}
+    for result in results.values():
+        if isinstance(result, FramesData):
+            labelled |= {frame.hash: frame for frame in result.frames}
+        else:
+            failed |= result.get_dict()
+    hashes = flagged.frames.unique().hashes
+    outputs: dict[str, FramesData | Dict] = {}
+    if labelled:
+        outputs["frames"] = FramesData.from_frames(Frames(labelled[key] for key in hashes if key in labelled))
+    quarantined = {key: failed.get(key, LOST) for key in hashes if key not in labelled}
+    if quarantined:
+        outputs["failed"] = Dict(quarantined)
+    return outputs
+
+
+@calcfunction
+def assemble(**parts: CommitteeData) -> CommitteeData:
+    """One committee of the members that several jobs trained."""
+    from aiida_hqe.potentials.committee import Committee
+
+    return CommitteeData.from_committee(Committee.merge(parts[key].committee() for key in sorted(parts)))
+
+
+@calcfunction
+def select(frames: FramesData, settings: Dict, calibration: Dict | None = None, **known: FramesData | Dict) -> dict[str, Any]:
+    """Choose the frames that are worth a label.
+
+    Parameters
+    ----------
+    frames
+        A fresh sample.
+    settings
+        `SelectionStep`.
+    calibration
+        Of the committee that sampled; without one every frame of a first set is chosen.
+    known
+        Frames that were labelled (`FramesData`) or quarantined (`Dict`) before: they are not chosen again.
+
+    Returns
+    -------
+    dict
+        ``selection``: counts, uncertain fraction, and whether that means converged; ``flagged``: the frames with bound,
+        threshold, rank and reason in their info, left out when converged or empty.
+    """
+    from aiida_hqe.selection.calibration import Calibration
+    from aiida_hqe.selection.select import select as choose
+
+    step = SelectionStep.model_validate(settings.get_dict())
+    scale = None if calibration is None else Calibration.model_validate(calibration.get_dict())
+    chosen = choose(frames.frames, scale, step.selection, known=_known(known.values()), seed=step.seed)
+    converged = step.converged_below is not None and chosen.uncertain_fraction < step.converged_below
+    flagged = Frames() if converged else chosen.frames
+    summary = {
+        "sampled": chosen.n_sampled,
+        "uncertain": chosen.n_uncertain,
+        "uncertain_fraction": chosen.uncertain_fraction,
+        "flagged": len(flagged),
+        "converged": converged,
+    }
+    outputs: dict[str, Any] = {"selection": Dict(summary)}
+    if flagged:
+        outputs["flagged"] = FramesData.from_frames(flagged)
+    return outputs
+
+
+@calcfunction
+def partition(
+    frames: FramesData, settings: Dict, training_set: FramesData | None = None, held_out: FramesData | None = None
+) -> dict[str, FramesData]:
+    """Divide new labels into training and held-out ones, and add them to those of before.
+
+    The division follows the content hash of the frames: it is random with respect to their physics, and the same for equal
+    frames. A first division holds out at least what a calibration needs.
+
+    Parameters
+    ----------
+    frames
+        New labelled frames.
+    settings
+        `SelectionStep`: the fraction to hold out, and the confidence that a calibration must reach.
+    training_set, held_out
+        Sets so far.
+
+    Returns
+    -------
+    dict
+        ``training_set``, ``held_out``, each only if it has a frame, and ``labels``: both together.
+    """
+    from aiida_hqe.selection.calibration import frames_needed
+
+    step = SelectionStep.model_validate(settings.get_dict())
+    before = {"training_set": _frames(training_set), "held_out": _frames(held_out)}
+    old = {frame.hash for part in before.values() for frame in part}
+    new = [frame for frame in frames.frames.unique() if frame.hash not in old]
+    missing = frames_needed(step.selection.confidence) - len(before["held_out"])
+    chosen = set(sorted(frame.hash for frame in new)[: max(round(step.held_out * len(new)), missing)])
+    sets = {
+        "training_set": Frames([*before["training_set"], *(frame for frame in new if frame.hash not in chosen)]),
+        "held_out": Frames([*before["held_out"], *(frame for frame in new if frame.hash in chosen)]),
+    }
+    sets["labels"] = Frames([*sets["training_set"], *sets["held_out"]])
+    return {name: FramesData.from_frames(part) for name, part in sets.items() if part}
+
+
+@calcfunction
+def calibrate(frames: FramesData, predictions: SinglefileData, settings: Dict) -> Dict:
+    """Calibration of a committee on held-out labels, at the confidence in `settings` (`SelectionStep`)."""
+    from aiida_hqe.selection.calibration import calibrate as fit
+
+    confidence = SelectionStep.model_validate(settings.get_dict()).selection.confidence
+    return Dict(fit(frames.frames, predictions_of(predictions), confidence).model_dump(mode="json"))
+
+
+def _deal(items: Any, hands: int) -> list[Any]:
+    hands = max(1, min(hands, len(items)))
+    return [items[hand::hands] for hand in range(hands)]
+
+
+def _frames(node: FramesData | None) -> Frames:
+    return Frames() if node is None else node.frames
+
+
+def _known(nodes: Iterable[FramesData | Dict]) -> list[Any]:
+    """Frames of the labelled nodes, hashes of the quarantined ones."""
+    return [item for node in nodes for item in (node.frames if isinstance(node, FramesData) else node.get_dict())]
+
+
+def predictions_of(node: SinglefileData) -> list[Prediction]:
+    """The predictions in a node, in their order."""
+    from aiida_hqe.hdf5 import read_predictions
+
+    with node.as_path() as path:
+        return read_predictions(path)

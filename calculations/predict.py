@@ -1,0 +1,35 @@
+"""`PredictCalculation`: what a committee says about frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.common.folders import Folder
+from aiida.orm import SinglefileData
+
+from aiida_hqe.calculations.base import HQECalculation, copy
+from aiida_hqe.data.committee import CommitteeData
+from aiida_hqe.data.frames import FramesData
+from aiida_hqe.jobs import files
+
+
+class PredictCalculation(HQECalculation):
+    """``hqe-job predict``: energies and forces of every member for every frame."""
+
+    JOB = "predict"
+    RESULTS = (files.PREDICTIONS,)
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Ports of a predict job."""
+        super().define(spec)
+        spec.input("committee", valid_type=CommitteeData, help="The committee.")
+        spec.input("frames", valid_type=FramesData, help="Frames to predict; labels are ignored.")
+        spec.output("predictions", valid_type=SinglefileData, required=False, help="Predictions (HDF5), a frame each.")
+
+    def write(self, folder: Folder) -> None:
+        """Write nothing: a prediction has no settings."""
+
+    def copies(self) -> list[tuple[str, str, str]]:
+        """Committee and frames."""
+        return [copy(self.inputs.committee, files.COMMITTEE), copy(self.inputs.frames, files.FRAMES)]

@@ -1,0 +1,41 @@
+"""`TrainCalculation`: trains members of a committee."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida.common.folders import Folder
+from aiida.orm import Dict
+
+from aiida_hqe.calculations.base import HQECalculation, copy, valid, write_settings
+from aiida_hqe.data.committee import CommitteeData
+from aiida_hqe.data.frames import FramesData
+from aiida_hqe.jobs import files
+
+
+class TrainCalculation(HQECalculation):
+    """``hqe-job train``: trains the members that its settings name, from scratch or on from a committee."""
+
+    JOB = "train"
+    RESULTS = (files.TRAINED, files.HISTORY)
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Ports of a train job."""
+        super().define(spec)
+        spec.input("settings", valid_type=Dict, validator=valid(files.TrainJob), help="Architecture, objective, members, seed.")
+        spec.input("frames", valid_type=FramesData, help="Labelled frames to learn from.")
+        spec.input("committee", valid_type=CommitteeData, required=False, help="Committee to go on from.")
+        spec.output("committee", valid_type=CommitteeData, required=False, help="The members that were trained.")
+        spec.output("history", valid_type=Dict, required=False, help="Losses and errors of each member.")
+
+    def write(self, folder: Folder) -> None:
+        """Write the settings."""
+        write_settings(folder, files.SETTINGS, files.TrainJob, self.inputs.settings)
+
+    def copies(self) -> list[tuple[str, str, str]]:
+        """Frames, and the committee to go on from."""
+        copies = [copy(self.inputs.frames, files.FRAMES)]
+        if "committee" in self.inputs:
+            copies.append(copy(self.inputs.committee, files.COMMITTEE))
+        return copies

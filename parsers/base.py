@@ -1,0 +1,90 @@
+"""`HQEParser`: how a job ended to an exit code; what it left to nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aiida.engine import ExitCode
+from aiida.orm import Dict, SinglefileData
+from aiida.parsers import Parser
+from pydantic import ValidationError
+
+from aiida_hqe.errors import HQEError
+from aiida_hqe.jobs import files
+
+_EXIT_CODES = {
+    "input": "ERROR_INPUT",
+    "convergence": "ERROR_CONVERGENCE",
+    "resource": "ERROR_RESOURCE",
+    "integrity": "ERROR_INTEGRITY",
+}
+
+
+class HQEParser(Parser):
+    """Parser of one job: `results` makes the nodes, this class decides the exit code of what went wrong."""
+
+    CACHE_VERSION = 1
+
+    def parse(self, **_: Any) -> ExitCode | None:
+        """Put out ``status`` and the results; the exit code is the first of: no status, failed, a result missing."""
+        try:
+            status = self.status()
+        except (ValidationError, UnicodeDecodeError) as error:
+            return self.exit("ERROR_UNREADABLE", name=files.STATUS, message=_line(error))
+        if status is None:
+            return self.killed()
+        self.out("status", Dict(status.model_dump(mode="json")))
+        if status.state == "failed":
+            return self.failed(status)
+        return self.guarded(status)
+
+    def guarded(self, status: files.Status) -> ExitCode | None:
+        """`results`, with missing and unreadable files turned into exit codes."""
+        try:
+            return self.results(status)
+        except FileNotFoundError as error:
+            return self.exit("ERROR_MISSING_RESULT", name=error.filename)
+        except (HQEError, ValidationError, ValueError) as error:
+            return self.exit("ERROR_UNREADABLE", name="a result", message=_line(error))
+
+    def results(self, status: files.Status) -> ExitCode | None:
+        """Put out the nodes of a job that ended with `status`."""
+        raise NotImplementedError
+
+    def killed(self) -> ExitCode:
+        """Exit code of a job without status."""
+        return self.exit("ERROR_NO_STATUS", name=files.STATUS)
+
+    def failed(self, status: files.Status) -> ExitCode:
+        """Exit code of a job that failed as a whole."""
+        return self.exit(_EXIT_CODES.get(status.error_kind or "", "ERROR_FAILED"), message=status.message or "no message")
+
+    def status(self) -> files.Status | None:
+        """How the job ended; ``None`` if it was killed."""
+        if files.STATUS not in self.retrieved.base.repository.list_object_names():
+            return None
+        return files.Status.model_validate_json(self.retrieved.base.repository.get_object_content(files.STATUS))
+
+    @contextmanager
+    def path(self, name: str) -> Iterator[Path]:
+        """A retrieved file as a path; `FileNotFoundError` with its name if the job did not leave it."""
+        if name not in self.retrieved.base.repository.list_object_names():
+            raise FileNotFoundError(2, "the job did not leave it", name)
+        with self.retrieved.base.repository.as_path(name) as path:
+            yield path
+
+    def file(self, name: str) -> SinglefileData:
+        """A retrieved file as a node."""
+        with self.path(name) as path:
+            return SinglefileData(path.absolute(), filename=name)
+
+    def exit(self, label: str, **values: Any) -> ExitCode:
+        """Exit code `label` of the calculation, its message filled in."""
+        return self.exit_codes[label].format(**values)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
