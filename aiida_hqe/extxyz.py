@@ -22,7 +22,17 @@ from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Floats, Frame, Frames,
 
 _WIDTHS = {"species": 1, "pos": 3, "region": 1, "mm_charge": 1, "core": 1, **dict.fromkeys(FORCES, 3)}
 _QM_FLAGS = tuple(name.replace("forces", "qm_forces") for name in FORCES)
-_IGNORED_COLUMNS = {"Z", "numbers", "tags", "masses", "momenta", "velo", "magmoms", "initial_magmoms", "initial_charges"}
+_IGNORED_COLUMNS = {
+    "Z",
+    "numbers",
+    "tags",
+    "masses",
+    "momenta",
+    "velo",
+    "magmoms",
+    "initial_magmoms",
+    "initial_charges",
+}
 _IGNORED_KEYS = {"Properties", "Lattice", "pbc"}
 _DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 

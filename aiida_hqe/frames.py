@@ -168,7 +168,9 @@ class Frame:
 
     def __repr__(self) -> str:
         labels = [name for name in (*ENERGIES, *FORCES, *MM_FORCES) if getattr(self, name) is not None]
-        return f"Frame({self.hash[:12]}: {self.n_qm} QM atoms, {self.n_mm} charges, labels {', '.join(labels) or 'none'})"
+        return (
+            f"Frame({self.hash[:12]}: {self.n_qm} QM atoms, {self.n_mm} charges, labels {', '.join(labels) or 'none'})"
+        )
 
     def __hash__(self) -> int:
         return hash(self.hash)
@@ -270,7 +272,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         reason = " ".join(str(error.strerror or error).split())
-        raise InputError(f"{path}: a place to write was expected (got {reason}): check the path and the disk") from error
+        raise InputError(
+            f"{path}: a place to write was expected (got {reason}): check the path and the disk"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

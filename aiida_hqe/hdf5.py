@@ -25,7 +25,13 @@ FRAMES_FORMAT = "aiida-hqe frames"
 PREDICTIONS_FORMAT = "aiida-hqe predictions"
 VERSION = 1
 
-_MISFITS = (KeyError, ValueError, TypeError, IndexError, AttributeError)  # what content of a wrong shape or type leads to
+_MISFITS = (
+    KeyError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+)  # what content of a wrong shape or type leads to
 
 Arrays = dict[str, np.ndarray]
 

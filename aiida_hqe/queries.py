@@ -6,8 +6,10 @@ QueryBuilder finds nodes; the frames inside a node are found by their content ha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -16,12 +18,16 @@ from aiida.common import exceptions
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
+from aiida_hqe.jobs import files
 
 CAMPAIGN = "aiida.workflows:hqe.campaign"
 """Process type of a campaign."""
 
 CALCULATION = "aiida.calculations:hqe."
 """What the process type of every CalcJob of ours starts with."""
+
+ENDED = frozenset({"finished", "excepted", "killed"})
+"""States of a process that has ended."""
 
 CACHED_FROM = "_aiida_cached_from"
 """Extra in which AiiDA writes the uuid that a cached calculation was taken from."""
@@ -60,7 +66,7 @@ class State:
     @property
     def terminated(self) -> bool:
         """Whether it has ended, in whichever way."""
-        return self.process_state in {"finished", "excepted", "killed"}
+        return self.process_state in ENDED
 
     @property
     def finished_ok(self) -> bool:
@@ -84,29 +90,34 @@ class Calculation:
     ----------
     step
         ``prepare``, ``sample``, ``label``, ``train`` or ``predict``.
-    seconds
-        Wall time (s) of the job itself, from its ``status`` output; 0 where there is none.
-    threads
-        CPU cores that it was given.
+    round
+        Round that called it.
+    status
+        Its output ``status`` (`aiida_hqe.jobs.files.Status`); empty where there is none.
+    workdir
+        Folder that it runs in, where that is on this machine.
     """
 
     pk: int
     uuid: str
     step: str
-    label: str
+    round: int
     process_state: str
     exit_status: int | None
     created: datetime
-    seconds: float
-    threads: int
-    peak_memory: float
     cached: bool
     status: dict[str, Any]
+    workdir: Path | None
 
     @property
-    def core_seconds(self) -> float:
-        """Cost in core seconds."""
-        return self.seconds * self.threads
+    def seconds(self) -> float:
+        """Wall time (s) of the job itself, without its wait in a queue."""
+        return float(self.status.get("seconds", 0.0))
+
+    @property
+    def terminated(self) -> bool:
+        """Whether it has ended, in whichever way."""
+        return self.process_state in ENDED
 
 
 def campaign(identifier: str | int) -> orm.WorkChainNode:
@@ -163,16 +174,13 @@ def state(pk: int) -> State:
         done=extras.get("hqe_done", 0),
         total=extras.get("hqe_total", 0),
         rounds=extras.get("hqe_rounds", []),
-        verdict=_output_dict(pk, "verdict"),
+        verdict=output_dict(pk, "verdict"),
     )
 
 
-def _output_dict(pk: int, label: str) -> dict[str, Any] | None:
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
-    query.append(orm.Dict, with_incoming="campaign", edge_filters={"label": label}, project="attributes")
-    found = query.all(flat=True)
-    return found[0] if found else None
+def output_dict(pk: int, label: str) -> dict[str, Any] | None:
+    """Content of the Dict that campaign `pk` gave out as `label`; `None` where it has not."""
+    return linked([pk], label, project="attributes").get(pk)
 
 
 def calculations(pk: int) -> list[Calculation]:
@@ -185,47 +193,86 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": pk}, tag="caller")
     if depth == 2:
-        query.append(orm.WorkChainNode, with_incoming="caller", tag="inner")
+        query.append(orm.WorkChainNode, with_incoming="caller", tag="inner", edge_project="label")
     query.append(
         orm.CalcJobNode,
         with_incoming="inner" if depth == 2 else "caller",
         filters={"process_type": {"like": f"{CALCULATION}%"}},
-        project=["id", "uuid", "process_type", "label", "ctime", "attributes", f"extras.{CACHED_FROM}"],
+        project=["id", "uuid", "process_type", "ctime", "attributes", f"extras.{CACHED_FROM}"],
+        edge_project="label",
         tag="job",
     )
-    query.append(
-        orm.Dict, with_incoming="job", edge_filters={"label": "status"}, project="attributes", outerjoin=True
-    )
-    for number, uuid, process_type, label, created, attributes, cached, status in query.iterall():
-        status = status or {}
-        resources = attributes.get("resources") or {}
+    query.append(orm.Computer, with_node="job", project="transport_type", tag="computer")
+    call = "caller--inner" if depth == 2 else "caller--job"
+    rows = query.dict()
+    statuses = linked([row["job"]["id"] for row in rows], "status", project="attributes")
+    for row in rows:
+        job, attributes = row["job"], row["job"]["attributes"]
+        local = row["computer"]["transport_type"] == "core.local" and "remote_workdir" in attributes
         yield Calculation(
-            pk=number,
-            uuid=uuid,
-            step=process_type.removeprefix(CALCULATION),
-            label=label,
+            pk=job["id"],
+            uuid=job["uuid"],
+            step=job["process_type"].removeprefix(CALCULATION),
+            round=_round(row[call]["label"]),
             process_state=attributes.get("process_state", "created"),
             exit_status=attributes.get("exit_status"),
-            created=created,
-            seconds=float(status.get("seconds", 0.0)),
-            threads=int(resources.get("num_cores_per_mpiproc") or 1) * int(resources.get("num_mpiprocs_per_machine") or 1),
-            peak_memory=float(status.get("peak_memory", 0.0)),
-            cached=cached is not None,
-            status=status,
+            created=job["ctime"],
+            cached=job[f"extras.{CACHED_FROM}"] is not None,
+            status=statuses.get(job["id"], {}),
+            workdir=Path(attributes["remote_workdir"]) if local else None,
         )
+
+
+def linked(pks: Sequence[int], label: str, *, project: str, inputs: bool = False, only: type = orm.Data) -> dict[int, Any]:
+    """For each process of `pks` that has it: what to `project` of its output `label`, or of its input of that label."""
+    query = orm.QueryBuilder()
+    query.append(orm.ProcessNode, filters={"id": {"in": list(pks) or [-1]}}, project="id", tag="process")
+    direction = {"with_outgoing" if inputs else "with_incoming": "process"}
+    query.append(only, edge_filters={"label": label}, project=project, **direction)
+    return dict(query.all())
+
+
+def _round(label: str) -> int:
+    """Number at the end of the label of a call: ``train_02``."""
+    number = label.rpartition("_")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def jobs_by_step(pk: int) -> dict[tuple[int, str], list[Calculation]]:
+    """Jobs of campaign `pk` by round and step, for sums of their cost."""
+    groups: dict[tuple[int, str], list[Calculation]] = {}
+    for calculation in calculations(pk):
+        groups.setdefault((calculation.round, calculation.step), []).append(calculation)
+    return groups
+
+
+def threads(pk: int) -> int:
+    """Threads of each job of campaign `pk`."""
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
+    key = "attributes.resources.threads"
+    query.append(orm.Dict, with_outgoing="campaign", edge_filters={"label": "campaign"}, project=key)
+    return int(query.first(flat=True) or 1)
+
+
+def progress(pk: int) -> tuple[int, int]:
+    """What the jobs that run now have done, and have to do in all; only jobs on this machine can be asked."""
+    done = total = 0
+    for calculation in calculations(pk):
+        if calculation.terminated or calculation.workdir is None:
+            continue
+        try:
+            counter = json.loads((calculation.workdir / files.PROGRESS).read_text())
+        except (OSError, ValueError):
+            continue
+        done, total = done + int(counter["done"]), total + int(counter["total"])
+    return done, total
 
 
 def reused_labels(pk: int) -> tuple[int, int]:
     """Of campaign `pk`: labels that caching handed out again, and all labels."""
-    reused = total = 0
     cached = {calculation.pk: calculation.cached for calculation in calculations(pk) if calculation.step == "label"}
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={"id": {"in": list(cached) or [-1]}}, project="id", tag="job")
-    query.append(FramesData, with_incoming="job", edge_filters={"label": "frames"}, project="attributes.n_frames")
-    for number, count in query.iterall():
-        total += count
-        reused += count if cached[number] else 0
-    return reused, total
+    counts = linked(list(cached), "frames", project="attributes.n_frames", only=FramesData)
+    return sum(count for job, count in counts.items() if cached[job]), sum(counts.values())
 
 
 def without_creator(*, declared: set[str] | None = None) -> list[str]:
@@ -237,103 +284,3 @@ def without_creator(*, declared: set[str] | None = None) -> list[str]:
         query = orm.QueryBuilder().append(orm.CalculationNode, tag="creator")
         created.update(query.append(kind, with_incoming="creator", project="uuid").all(flat=True))
     return sorted(found - created - (declared or set()))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Flagging:
-    """One selection of a campaign: which committee sampled, which calibration judged, what was flagged.
-
-    Attributes
-    ----------
-    round
-        0 for the first set, then 1, 2, ...
-    committee, calibration
-        Uuids; ``None`` for the first set.
-    sampled, flagged
-        Pks of the batches; `flagged` is ``None`` where nothing was.
-    """
-
-    round: int
-    select: int
-    sampled: int
-    sampled_by: int
-    flagged: int | None
-    committee: str | None
-    calibration: str | None
-
-
-def flaggings(pk: int) -> list[Flagging]:
-    """The selections of campaign `pk`, oldest first."""
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
-    query.append(
-        orm.CalcFunctionNode,
-        with_incoming="campaign",
-        filters={"process_type": {"like": "%functions.select"}, "attributes.exit_status": 0},
-        project="id",
-        tag="select",
-    )
-    query.append(FramesData, with_outgoing="select", edge_filters={"label": "frames"}, project="id", tag="sampled")
-    query.append(orm.CalculationNode, with_outgoing="sampled", project="id", tag="sampler")
-    query.append(
-        FramesData, with_incoming="select", edge_filters={"label": "flagged"}, project="id", tag="flagged", outerjoin=True
-    )
-    query.append(
-        CommitteeData, with_outgoing="sampler", edge_filters={"label": "committee"}, project="uuid", tag="c", outerjoin=True
-    )
-    query.append(
-        orm.Dict, with_outgoing="select", edge_filters={"label": "calibration"}, project="uuid", tag="k", outerjoin=True
-    )
-    query.order_by({"select": {"id": "asc"}})
-    keys = ("select", "sampled", "sampled_by", "flagged", "committee", "calibration")
-    return [Flagging(round=number, **dict(zip(keys, row, strict=True))) for number, row in enumerate(query.all())]
-
-
-def label_outputs(pk: int) -> list[tuple[int, FramesData]]:
-    """Label jobs of campaign `pk` with the frames that each labelled, oldest first."""
-    jobs = [calculation.pk for calculation in calculations(pk) if calculation.step == "label"]
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={"id": {"in": jobs or [-1]}}, project="id", tag="job")
-    query.append(FramesData, with_incoming="job", edge_filters={"label": "frames"}, project="*")
-    query.order_by({"job": {"id": "asc"}})
-    return [(job, node) for job, node in query.all()]
-
-
-def failures(pk: int) -> list[dict[str, Any]]:
-    """Frames that campaign `pk` could not label: frame, round, error_kind, message."""
-    rounds = _rounds_of_flagged(pk)
-    jobs = [calculation.pk for calculation in calculations(pk) if calculation.step == "label"]
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={"id": {"in": jobs or [-1]}}, tag="job")
-    query.append(orm.Dict, with_incoming="job", edge_filters={"label": "failed"}, project="attributes")
-    return [
-        {"frame": frame, "round": rounds.get(frame), "kind": reason["error_kind"], "message": reason["message"]}
-        for batch in query.all(flat=True)
-        for frame, reason in batch.items()
-    ]
-
-
-def _rounds_of_flagged(pk: int) -> dict[str, int]:
-    return {
-        frame: item.round
-        for item in flaggings(pk)
-        if item.flagged is not None
-        for frame in orm.load_node(item.flagged).frames.hashes
-    }
-
-
-def held_out(pk: int) -> set[str]:
-    """Hashes of the frames that campaign `pk` holds out of training, by its last partition."""
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
-    query.append(
-        orm.CalcFunctionNode,
-        with_incoming="campaign",
-        filters={"process_type": {"like": "%functions.partition"}},
-        project="id",
-        tag="partition",
-    )
-    query.append(FramesData, with_incoming="partition", edge_filters={"label": "held_out"}, project="*")
-    query.order_by({"partition": {"id": "desc"}}).limit(1)
-    found = query.first()
-    return set(found[1].frames.hashes) if found else set()

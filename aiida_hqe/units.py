@@ -95,9 +95,10 @@ def parse_quantity(value: Any, dimension: str) -> float:
         raise ValueError(f"a {dimension} with its unit, {example} (got {value!r}, which has no unit)")
     if unit not in known:
         raise ValueError(f"a {dimension} in one of {', '.join(known)} (got {value!r})")
-    if not math.isfinite(number):
+    converted = number * known[unit]
+    if not math.isfinite(converted):
         raise ValueError(f"a finite {dimension} (got {value!r})")
-    return number * known[unit]
+    return converted
 
 
 def format_quantity(value: float, dimension: str) -> str:

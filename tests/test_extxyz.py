@@ -16,7 +16,13 @@ from aiida_hqe.errors import InputError
 from aiida_hqe.extxyz import read_frames, write_frames
 from aiida_hqe.frames import FORCES, MM_FORCES, Frame, Frames
 
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+QUICK = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 PROPERTIES = "Properties=species:S:1:pos:R:3:region:S:1:mm_charge:R:1:core:I:1:environment_forces:R:3"
 FILE = f"""\
@@ -28,6 +34,8 @@ H 0.0 0.754 -0.459 QM 0 1 0.4 0.5 0.6
 X 0.0 0.8 3.5 MM 0.8 0 1.0 1.1 1.2
 H 0.0 -0.754 -0.459 QM 0 0 0.0 0.0 0.0
 """
+
+JUNK = [b"\n", b'"', b"=", b" ", b"\\", b"9" * 30, b"nan", b":", b"1e400", b"-", b"QM", b"0"]
 
 
 @pytest.fixture
@@ -81,7 +89,9 @@ def test_absent_columns_mean_a_bare_molecule(path: Path) -> None:
 
 def test_ase_reads_what_we_write(path: Path) -> None:
     (frame,) = _read(path, FILE)
-    write_frames(path, [frame.replace(energy=-2077.25, forces=frame.environment_forces, mm_forces=frame.environment_mm_forces)])
+    write_frames(
+        path, [frame.replace(energy=-2077.25, forces=frame.environment_forces, mm_forces=frame.environment_mm_forces)]
+    )
     atoms = ase.io.read(path)
     assert atoms.get_chemical_symbols() == ["O", "H", "H", "O", "X"]
     assert atoms.info["environment_energy"] == -2076.5
@@ -193,20 +203,22 @@ def test_windows_line_ends_are_read(path: Path) -> None:
     assert list(read_frames(path)) == list(_read(path.with_name("unix.xyz"), FILE))
 
 
-@settings(QUICK, max_examples=400)
+@settings(QUICK, max_examples=300)
 @given(data=st.data())
 def test_no_mutation_of_a_file_escapes_as_a_traceback(path: Path, data: st.DataObject) -> None:
     raw = bytearray(FILE.encode() * 2)
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(raw)))
         stop = data.draw(st.integers(start, min(len(raw), start + 12)))
-        junk = st.binary(max_size=6) | st.sampled_from([b"\n", b'"', b"=", b" ", b"\\", b"9" * 30, b"nan", b":", b"1e400", b"-", b"QM", b"0"])
-        raw[start:stop] = data.draw(junk)
+        raw[start:stop] = data.draw(st.binary(max_size=6) | st.sampled_from(JUNK))
     path.write_bytes(bytes(raw))
+    message = f"{path}:"
     try:
-        assert len(read_frames(path)) >= 1
+        read_frames(path)
     except InputError as error:
-        assert str(error).startswith(f"{path}:")
+        message = str(error)
+    assert message.startswith(f"{path}:")
+    assert "\n" not in message
 
 
 @settings(QUICK, max_examples=200)

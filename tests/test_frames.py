@@ -92,7 +92,9 @@ def test_arrays_are_copied_and_cannot_be_written() -> None:
 
 
 def test_numpy_scalars_become_plain_ones() -> None:
-    frame = water(energy=np.float32(1.5), info={"a": np.float64(0.5), "b": np.int64(3), "c": np.bool_(True), "d": np.str_("x")})
+    frame = water(
+        energy=np.float32(1.5), info={"a": np.float64(0.5), "b": np.int64(3), "c": np.bool_(True), "d": np.str_("x")}
+    )
     assert [type(value) for value in (frame.energy, *frame.info.values())] == [float, float, int, bool, str]
 
 

@@ -19,7 +19,13 @@ from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.hdf5 import read_frames, read_predictions, write_frames, write_predictions
 from aiida_hqe.predictions import Prediction
 
-QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+QUICK = settings(
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @pytest.fixture
@@ -75,7 +81,14 @@ def test_the_round_trip_of_predictions_is_bit_identical(path: Path, batch: list[
     assert len(again) == len(batch)
     for one, other in zip(batch, again, strict=True):
         assert one.frame == other.frame
-        for name in ("environment_energies", "environment_forces", "environment_mm_forces", "energies", "forces", "mm_forces"):
+        for name in (
+            "environment_energies",
+            "environment_forces",
+            "environment_mm_forces",
+            "energies",
+            "forces",
+            "mm_forces",
+        ):
             assert getattr(one, name).shape == getattr(other, name).shape
             assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
 
@@ -159,8 +172,9 @@ def test_a_dataset_that_claims_terabytes_is_refused_unread(path: Path) -> None:
 def test_members_must_agree_in_number(path: Path) -> None:
     one, other = (
         Prediction(
-            frame="0" * 64, environment_energies=np.zeros(k), environment_forces=np.zeros((k, 1, 3)),
-            environment_mm_forces=np.zeros((k, 0, 3)), energies=np.zeros(k), forces=np.zeros((k, 1, 3)), mm_forces=np.zeros((k, 0, 3)),
+            frame="0" * 64, environment_energies=np.zeros(k), energies=np.zeros(k),
+            environment_forces=np.zeros((k, 1, 3)), environment_mm_forces=np.zeros((k, 0, 3)),
+            forces=np.zeros((k, 1, 3)), mm_forces=np.zeros((k, 0, 3)),
         )
         for k in (2, 3)
     )  # fmt: skip

@@ -27,7 +27,7 @@ class HQEWorkChain(WorkChain):
         metadata = {"label": label, "call_link_label": label, "options": self._options()}
         return given(code=self.inputs.code, threads=self.inputs.threads, metadata=metadata, **inputs)
 
-    def step(self, label: str, **inputs: Any) -> dict[str, Any]:
+    def child(self, label: str, **inputs: Any) -> dict[str, Any]:
         """Inputs of a workchain below this one, with the same code and resources."""
         resources = {name: self.inputs[name] for name in ("code", "threads", "options")}
         return given(**resources, metadata={"label": label, "call_link_label": label}, **inputs)

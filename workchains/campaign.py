@@ -141,7 +141,7 @@ class CampaignWorkChain(HQEWorkChain):
             inputs |= {"prepare": self.ctx.first["prepare"], "files": self.inputs.files}
         else:
             inputs |= {"assembly": self.ctx.assembly}
-        return ToContext(sampling=self.submit(WorkflowFactory("hqe.sample"), self.step(self._name("sample"), **inputs)))
+        return ToContext(sampling=self.submit(WorkflowFactory("hqe.sample"), self.child(self._name("sample"), **inputs)))
 
     def select(self) -> Any:
         """Flag the frames that are worth a label."""
@@ -164,7 +164,7 @@ class CampaignWorkChain(HQEWorkChain):
         """Label the flagged frames; meanwhile the committee says what it expects of them."""
         flagged = self.ctx.selected["flagged"]
         self._progress("labelling", total=flagged.n_frames)
-        inputs = self.step(self._name("label"), frames=flagged, level=self.ctx.level, batches=self.ctx.batches)
+        inputs = self.child(self._name("label"), frames=flagged, level=self.ctx.level, batches=self.ctx.batches)
         waiting = {"labelling": self.submit(WorkflowFactory("hqe.label"), inputs)}
         if "committee" in self.ctx.trained:
             expected = self.job(self._name("expect"), committee=self.ctx.trained["committee"], frames=flagged)
@@ -203,7 +203,7 @@ class CampaignWorkChain(HQEWorkChain):
             "batches": self.ctx.batches,
             "committee": self._initial(),
         }
-        return ToContext(training=self.submit(WorkflowFactory("hqe.train"), self.step(self._name("train"), **inputs)))
+        return ToContext(training=self.submit(WorkflowFactory("hqe.train"), self.child(self._name("train"), **inputs)))
 
     def assess(self) -> Any:
         """Judge the round."""

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 @click.option("--code", "label", default=profile.CODE, show_default=True, help="Code that runs hqe-job: label, pk or uuid.")
 def submit(campaign: Path, watching: bool, label: str) -> None:
     """Check CAMPAIGN (a YAML file) and submit it to the daemon of AiiDA."""
-    node = submit_campaign(campaign, load_code(label))
-    click.echo(f"submitted {campaign} as campaign {node.pk} ({node.uuid})")
+    announce(submit_campaign(campaign, load_code(label)), str(campaign), watching=watching)
+
+
+def announce(node: WorkChainNode, what: str, *, watching: bool) -> None:
+    """Print what was submitted and the next commands, or stay and show its progress."""
+    click.echo(f"submitted {what} as campaign {node.pk} ({node.uuid})")
     if watching:
         from aiida_hqe.cli.watch import follow
 

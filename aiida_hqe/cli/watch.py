@@ -38,7 +38,7 @@ def status(campaign: str, as_json: bool) -> None:
     if as_json:
         print_json(state.as_dict())
         return
-    click.echo(summary(state))
+    click.echo(summary(state, queries.progress(state.pk)))
     for line in details(state):
         click.echo(line)
 
@@ -86,7 +86,7 @@ def wait(pk: int, progress: Progress) -> State:
         if state.terminated:
             progress.close()
             return state
-        progress.show(state)
+        progress.show(state, queries.progress(pk))
         if profile.running(client):
             last_alive = time.monotonic()
         elif time.monotonic() - last_alive > _GRACE:
@@ -116,19 +116,27 @@ def require_success(state: State) -> None:
     )
 
 
-def summary(state: State) -> str:
-    """One line: name, process state, stage, round and counts."""
-    place = f"campaign {state.pk} ({state.label or state.uuid[:8]}): {state.process_state}"
-    if state.terminated:
-        return place + ("" if state.exit_status in (None, 0) else f" [{state.exit_status}] {state.exit_message}")
-    return f"{place}, {stage(state)}"
+def summary(state: State, running: tuple[int, int] = (0, 0)) -> str:
+    """One line: name, how it ended or where it is."""
+    name = f"campaign {state.pk} ({state.label or state.uuid[:8]})"
+    if not state.terminated:
+        return f"{name}: {stage(state, running)}"
+    ending = f"{state.process_state} with exit code {state.exit_status}: {state.exit_message}"
+    return f"{name}: {ending if state.exit_status else state.process_state}"
 
 
-def stage(state: State) -> str:
-    """What the campaign does at the moment: ``round 1: label 3/12``."""
+def stage(state: State, running: tuple[int, int] = (0, 0)) -> str:
+    """What the campaign does at the moment: ``round 1: labelling 3/12``.
+
+    Parameters
+    ----------
+    running
+        What its running jobs have done, and have to do, as they say themselves.
+    """
     if state.stage is None:
         return "waiting for the daemon"
-    counts = f" {state.done}/{state.total}" if state.total else ""
+    done, total = running if running[1] else (state.done, state.total)
+    counts = f" {done}/{total}" if total else ""
     return f"round {state.round}: {state.stage}{counts}"
 
 
@@ -158,24 +166,20 @@ class Progress:
         self._stream = sys.stderr if error_stream else sys.stdout
         self._terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._start = time.monotonic()
-        self._last: tuple[Any, ...] = ()
-        self._last_time = -QUIET
-        self._rounds = 0
+        self._place: tuple[int, str | None] | None = None
+        self._line, self._last = "", -QUIET
 
-    def show(self, state: State) -> None:
-        """Draw `state`, if it says something new."""
+    def show(self, state: State, running: tuple[int, int]) -> None:
+        """Draw `state` and what its jobs have done, if that says something new."""
         elapsed = time.monotonic() - self._start
-        line = f"{elapsed:6.0f} s  {stage(state)}"
+        line = f"{elapsed:6.0f} s  {stage(state, running)}"
         if self._terminal:
             click.echo(f"\r\x1b[K{line}", file=self._stream, nl=False)
             return
-        now = (state.stage, state.round)
-        changed = now != self._last[:2] or (
-            elapsed - self._last_time >= QUIET and (state.stage, state.round, state.done) != self._last
-        )
-        if changed:
+        place = (state.round, state.stage)
+        if place != self._place or (line != self._line and elapsed - self._last >= QUIET):
             click.echo(line, file=self._stream)
-            self._last, self._last_time = (state.stage, state.round, state.done), elapsed
+            self._place, self._line, self._last = place, line, elapsed
 
     def close(self) -> None:
         """Leave the rewritten line."""

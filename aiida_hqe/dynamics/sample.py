@@ -134,7 +134,7 @@ class _Walker:
             self._advance(min(interval - self.done % interval, steps - self.done))
             if self.done % interval == 0 or self.reason is not None:
                 self._keep()
-            if self.reason is None and self.done in (steps, self.done // interval * interval):
+            if self.reason is None:
                 self.state = self._simulation.assembly()
             yield self.done
 

@@ -60,9 +60,7 @@ class Simulation:
         self.system = build_system(assembly, sampling, force)
         seeds = [1 + int(s) % _MAX_SEED for s in np.random.SeedSequence(seed).generate_state(3)]
         if sampling.ensemble == "npt":
-            barostat = openmm.MonteCarloBarostat(
-                sampling.pressure * unit.bar, sampling.temperature * unit.kelvin
-            )
+            barostat = openmm.MonteCarloBarostat(sampling.pressure * unit.bar, sampling.temperature * unit.kelvin)
             barostat.setRandomNumberSeed(seeds[2])
             self.system.addForce(barostat)
         self.integrator = _integrator(sampling, seeds[0])
@@ -106,7 +104,9 @@ class Simulation:
         """The assembly in the present state of the run."""
         state = self.context.getState(positions=True, velocities=True)
         positions, box = self._lengths(state)
-        velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond) * (NM / _FS_PER_PS)
+        velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond) * (
+            NM / _FS_PER_PS
+        )
         return self._assembly.replace(positions=positions, velocities=velocities, box=box)
 
     def _lengths(self, state: Any) -> tuple[Floats, Floats | None]:
@@ -160,15 +160,22 @@ def _integrator(sampling: SamplingSettings, seed: int) -> openmm.Integrator:
 
 def _platform(asked: str) -> tuple[str, dict[str, str]]:
     """Name and properties of the platform; ``auto`` is the fastest that this machine has."""
-    found = [openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())]
+    found = platforms()
     name = next(n for n in ("CUDA", "OpenCL", "CPU", "Reference") if n in found) if asked == "auto" else asked
     if name not in found:
-        raise ResourceError(f"OpenMM's platform {name} was expected (got {', '.join(found)}): choose auto, or install it")
+        raise ResourceError(
+            f"OpenMM's platform {name} was expected (got {', '.join(found)}): choose auto, or install it"
+        )
     if name == "CPU":
         return name, {"Threads": threads(), "DeterministicForces": "true"}
     if name == "Reference":
         return name, {}
     return name, {"Precision": "mixed", "DeterministicForces": "true"}
+
+
+def platforms() -> list[str]:
+    """Names of OpenMM's platforms on this machine."""
+    return [openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())]
 
 
 def threads() -> str:

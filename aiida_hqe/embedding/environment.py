@@ -6,6 +6,7 @@ Matrices carry a leading spin axis of length one (restricted) or two (unrestrict
 from __future__ import annotations
 
 import dataclasses
+import re
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,13 @@ from aiida_hqe.embedding.level import Environment
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.units import BOHR, HARTREE_PER_BOHR
+
+
+DISPERSION_SUFFIX = re.compile(r"-d[34]", re.IGNORECASE)
+"""What PySCF would take for a request of dispersion in the name of a functional."""
+
+XCFUN_LIMIT = 1000
+"""Numbers from here on are no functionals of XCFun but PySCF's marks for non-local correlation, which it lacks."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,7 +138,7 @@ def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
     mol = molecule.build_molecule(frame, settings.basis)
     library = xc_library(settings)
     coordinates, charges = molecule.point_charges(frame)
-    radii = None if settings.charge_radius is None else settings.charge_radius / BOHR
+    radii = None if settings.charge_radius is None else np.full(len(charges), settings.charge_radius / BOHR)
 
     def build() -> Any:
         mf = dft.RKS(mol) if mol.spin == 0 else dft.UKS(mol)
@@ -148,17 +156,27 @@ def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
 
 
 def xc_library(settings: Environment) -> Any:
-    """XC library, after a check that it knows the functional."""
+    """XC library, after a check that it knows the functional.
+
+    Raises
+    ------
+    InputError
+        It does not, or the name asks for dispersion.
+    """
     library = dft.libxc if settings.xc_library == "libxc" else dft.xcfun
     try:
-        library.parse_xc(settings.xc)
-        library.xc_type(settings.xc)
-    except (KeyError, ValueError, NotImplementedError) as error:
+        known = bool(settings.xc.strip()) and not DISPERSION_SUFFIX.search(settings.xc)
+        parts = library.parse_xc(settings.xc)[1]
+        known = known and (library is dft.libxc or all(number < XCFUN_LIMIT for number, _ in parts))
+        known = known and library.xc_type(settings.xc) is not None
+    except (KeyError, ValueError, NotImplementedError):
+        known = False
+    if not known:
         raise InputError(
-            f"a functional that {settings.xc_library} knows was expected (got {settings.xc!r}):"
-            " choose one of PySCF's names, such as pbe, pbe0, b3lyp or wb97x_v",
+            f"a functional that {settings.xc_library} knows was expected (got {settings.xc!r}): choose one of PySCF's names,"
+            " such as pbe, pbe0, b3lyp or wb97x_v, without a suffix for dispersion, which has its own key",
             "environment.xc",
-        ) from error
+        )
     return library
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
+import numpy as np
 from pyscf import lib
 
 from aiida_hqe.embedding import correlation, meanfield
@@ -13,7 +14,7 @@ from aiida_hqe.embedding.level import Level
 from aiida_hqe.embedding.molecule import core_atoms
 from aiida_hqe.embedding.numerical import numerical_forces
 from aiida_hqe.embedding.partition import partition
-from aiida_hqe.errors import HQEError, InputError, error_kind
+from aiida_hqe.errors import ConvergenceError, HQEError, InputError, ResourceError, error_kind
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.labels import CoreLabel, Label, Vectors
 from aiida_hqe.units import HARTREE
@@ -41,9 +42,17 @@ def label(frame: Frame, level: Level, *, threads: int | None = None) -> Label:
         try:
             found = _label(frame, level)
         except HQEError as error:
-            message = f"frame {frame.hash[:12]}: {' '.join(str(error).split())}"
-            found = Label(status="failed", frame=frame.hash, error_kind=error_kind(error), message=message)
+            found = _failed(frame, error)
+        except np.linalg.LinAlgError as error:
+            found = _failed(frame, ConvergenceError(f"linear algebra failed ({error}): check the geometry and the basis"))
+        except MemoryError:
+            found = _failed(frame, ResourceError("out of memory: choose a smaller core, basis or virtual space"))
     return found.model_copy(update={"seconds": time.perf_counter() - start})
+
+
+def _failed(frame: Frame, error: HQEError) -> Label:
+    message = f"frame {frame.hash[:12]}: {' '.join(str(error).split())}"
+    return Label(status="failed", frame=frame.hash, error_kind=error_kind(error), message=message)
 
 
 def _label(frame: Frame, level: Level) -> Label:

@@ -16,8 +16,8 @@ from aiida_hqe.units import BOHR
 HEAVIEST_WITHOUT_POTENTIAL = 10
 """Elements up to neon never get an effective core potential."""
 
-LINEAR_DEPENDENCE = 1e-7
-"""Smallest eigenvalue of the overlap matrix that is accepted; below it orbitals lose their meaning."""
+LINEAR_DEPENDENCE = 1e-6
+"""Smallest eigenvalue of the overlap matrix that is accepted; below it PySCF would drop orbitals, frame by frame."""
 
 
 def build_molecule(frame: Frame, basis: str) -> Any:

@@ -6,15 +6,14 @@ from functools import partial
 from pathlib import Path
 
 from aiida_hqe.dynamics.driver import Driver
+from aiida_hqe.dynamics.sample import sample
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.main import report_progress
+from aiida_hqe.qmmm.assembly import Assembly
 
 
 def run(directory: Path) -> files.Status:
     """Read ``settings.json`` (`files.SampleJob`) and ``assembly.h5``; write ``sampled.h5`` and ``final.h5``."""
-    from aiida_hqe.dynamics.sample import sample
-    from aiida_hqe.qmmm.assembly import Assembly
-
     job = files.read_settings(directory, files.SETTINGS, files.SampleJob)
     result = sample(
         Assembly.read(directory / files.ASSEMBLY),

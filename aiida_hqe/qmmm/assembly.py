@@ -86,8 +86,10 @@ class Assembly:
             ("box", (3, 3), np.float64),
         ):
             self._store(name, shape, dtype)
-        if not n_qm or not set(self.qm_atoms.tolist()) <= set(range(n)):
-            raise InputError(f"QM atoms between 0 and {n - 1} were expected (got {self.qm_atoms.tolist()})", "qm_atoms")
+        if not n_qm or self.qm_atoms[0] < 0 or self.qm_atoms[-1] >= n or np.any(np.diff(self.qm_atoms) <= 0):
+            raise InputError(
+                f"QM atoms between 0 and {n - 1}, ascending, were expected (got {self.qm_atoms.tolist()})", "qm_atoms"
+            )
         if np.any((self.group < 0) != np.isin(np.arange(n), self.qm_atoms)):
             raise InputError("a charge group for each MM atom, and none for QM atoms, was expected", "group")
 
@@ -95,7 +97,7 @@ class Assembly:
         value = getattr(self, name)
         if value is None:
             return
-        array = np.array(value, dtype=dtype, order="C")
+        array: Floats = np.array(value, dtype=dtype, order="C")
         if name == "bonds":
             array = array.reshape(-1, 2)
         if array.shape != shape or not np.all(np.isfinite(array)):
@@ -157,8 +159,8 @@ class Assembly:
         info
             What travels with the frame.
         """
-        if positions is None:
-            positions, box = self.positions, self.box
+        positions = self.positions if positions is None else positions
+        box = self.box if box is None else box
         charges = self.point_charges(whole(positions, box, self._tree), box)
         return self.frame_of(charges, info)
 

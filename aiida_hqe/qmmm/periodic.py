@@ -31,7 +31,8 @@ def half_box(box: Floats | None) -> float:
 
 def molecules(n_atoms: int, bonds: Ints) -> Ints:
     """Number of the molecule that each atom belongs to, (n_atoms,), from `bonds` (n_bonds, 2)."""
-    return connected_components(_graph(n_atoms, bonds), directed=False)[1].astype(np.int64)
+    number: Ints = connected_components(_graph(n_atoms, bonds), directed=False)[1].astype(np.int64)
+    return number
 
 
 def whole(positions: Floats, box: Floats | None, tree: list[tuple[Ints, Ints]]) -> Floats:
@@ -48,20 +49,18 @@ def whole(positions: Floats, box: Floats | None, tree: list[tuple[Ints, Ints]]) 
 
 
 def spanning_tree(n_atoms: int, bonds: Ints) -> list[tuple[Ints, Ints]]:
-    """Children and parents of a spanning forest of the bonds, one pair of arrays per generation."""
-    graph = _graph(n_atoms, bonds)
-    number = connected_components(graph, directed=False)[1]
-    parent = np.full(n_atoms, -1)
-    depth = np.zeros(n_atoms, dtype=np.int64)
-    roots = np.unique(number, return_index=True)[1]
-    sizes = np.bincount(number)
-    for root in roots[sizes[number[roots]] > 1]:
-        order, predecessors = breadth_first_order(graph, root, directed=False)
-        for atom in order[1:]:
-            parent[atom] = predecessors[atom]
-            depth[atom] = depth[parent[atom]] + 1
-    levels = [np.flatnonzero(depth == level) for level in range(1, int(depth.max(initial=0)) + 1)]
-    return [(children, parent[children]) for children in levels]
+    """Children and parents of a spanning forest of the bonds, one pair of arrays per generation.
+
+    The first atom of each molecule is its root; one search from a common origin, bonded to all roots, finds the forest.
+    """
+    roots = np.unique(molecules(n_atoms, bonds), return_index=True)[1]
+    to_roots = np.stack([np.full(len(roots), n_atoms), roots], axis=1)
+    order, parent = breadth_first_order(_graph(n_atoms + 1, np.concatenate([bonds, to_roots])), n_atoms, directed=False)
+    generation = np.full(n_atoms + 1, -1)
+    for atom in order[1:]:
+        generation[atom] = generation[parent[atom]] + 1
+    levels = [np.flatnonzero(generation[:-1] == k) for k in range(1, int(generation.max()) + 1)]
+    return [(children, parent[children].astype(np.int64)) for children in levels]
 
 
 def _graph(n_atoms: int, bonds: Ints) -> coo_matrix:

@@ -43,7 +43,9 @@ def build(settings: SystemSettings, directory: Path) -> Assembly:
     structure = topology.read(settings, directory)
     qm_atoms = _select(settings.qm, structure, "system.qm")
     core = _cores(settings, structure, qm_atoms)
-    numbers = np.array([a.element.atomic_number if a.element else 0 for a in structure.topology.atoms()], dtype=np.int64)
+    numbers = np.array(
+        [a.element.atomic_number if a.element else 0 for a in structure.topology.atoms()], dtype=np.int64
+    )
     bonds = _bonds(structure)
     _check_boundary(structure, bonds, qm_atoms)
     _check_sites(structure, numbers, qm_atoms)
@@ -159,7 +161,9 @@ def _check_sites(structure: Structure, numbers: Ints, qm_atoms: Ints) -> None:
 def _charges(system: openmm.System) -> Floats:
     """Force-field charges (n,), e."""
     force = nonbonded(system)
-    values = [force.getParticleParameters(k)[0].value_in_unit(unit.elementary_charge) for k in range(force.getNumParticles())]
+    values = [
+        force.getParticleParameters(k)[0].value_in_unit(unit.elementary_charge) for k in range(force.getNumParticles())
+    ]
     return np.array(values, dtype=float)
 
 
@@ -184,7 +188,8 @@ def _check_electrons(settings: SystemSettings, numbers: Ints, charge: float) -> 
     whole_charge = round(charge)
     if abs(charge - whole_charge) > _CHARGE_TOLERANCE:
         raise InputError(
-            f"a QM region of integer force-field charge was expected (got {charge:.3f}): take whole residues", "system.qm"
+            f"a QM region of integer force-field charge was expected (got {charge:.3f}): take whole residues",
+            "system.qm",
         )
     if settings.charge != whole_charge:
         raise InputError(
@@ -218,6 +223,8 @@ def _check_overlaps(structure: Structure, numbers: Ints) -> None:
 def _groups(structure: Structure, molecule: Ints, qm_atoms: Ints) -> Ints:
     """Charge group of each MM atom: its molecule, or its residue in a molecule of several; -1 for QM atoms."""
     residue = np.array([atom.residue.index for atom in structure.topology.atoms()])
-    group = np.unique(np.stack([molecule, residue], axis=1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    group = (
+        np.unique(np.stack([molecule, residue], axis=1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    )
     group[qm_atoms] = -1
     return group

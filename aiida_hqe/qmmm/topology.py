@@ -65,7 +65,9 @@ def read(settings: SystemSettings, directory: Path) -> Structure:
 def _existing(directory: Path, name: str, key: str) -> Path:
     path = directory / name
     if not path.is_file():
-        raise InputError(f"a file was expected (got no file {path}): correct the path, relative to the campaign file", key)
+        raise InputError(
+            f"a file was expected (got no file {path}): correct the path, relative to the campaign file", key
+        )
     return path
 
 
@@ -82,7 +84,9 @@ def _read_pdb(settings: SystemSettings, path: Path, directory: Path) -> Structur
         file = reader(str(path))
         positions = np.array(file.getPositions(asNumpy=True).value_in_unit(unit.angstrom), dtype=float)
     except _UNREADABLE as error:
-        raise InputError(f"a readable structure was expected in {path.name} (got {_line(error)})", "system.topology") from error
+        raise InputError(
+            f"a readable structure was expected in {path.name} (got {_line(error)})", "system.topology"
+        ) from error
     n_given = file.topology.getNumAtoms()
     _check_structure(path.name, n_given, positions)
     forcefield = _forcefield(settings, directory)
@@ -102,7 +106,9 @@ def _check_structure(name: str, n_atoms: int, positions: Floats) -> None:
         raise InputError(f"atoms were expected in {name} (got none): the file is empty or truncated", "system.topology")
     if not np.all(np.isfinite(positions)):
         atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
-        raise InputError(f"finite coordinates were expected in {name} (got NaN at atom {atom}): repair it", "system.topology")
+        raise InputError(
+            f"finite coordinates were expected in {name} (got NaN at atom {atom}): repair it", "system.topology"
+        )
 
 
 def _read_amber(settings: SystemSettings, path: Path, directory: Path) -> Structure:
@@ -123,7 +129,9 @@ def _read_amber(settings: SystemSettings, path: Path, directory: Path) -> Struct
         prmtop = app.AmberPrmtopFile(str(path), periodicBoxVectors=state.boxVectors)
         system = prmtop.createSystem(**_options(state.boxVectors is not None))
     except (*_UNREADABLE, openmm.OpenMMException) as error:
-        raise InputError(f"a readable prmtop was expected in {path.name} (got {_line(error)})", "system.topology") from error
+        raise InputError(
+            f"a readable prmtop was expected in {path.name} (got {_line(error)})", "system.topology"
+        ) from error
     n_given = prmtop.topology.getNumAtoms()
     if len(positions) != n_given:
         raise InputError(
@@ -168,7 +176,9 @@ def _forcefield_file(name: str, directory: Path, key: str) -> str:
     try:
         ElementTree.parse(own)
     except ElementTree.ParseError as error:
-        raise InputError(f"a readable force-field XML was expected in {name} (got {_line(error)}): repair it", key) from error
+        raise InputError(
+            f"a readable force-field XML was expected in {name} (got {_line(error)}): repair it", key
+        ) from error
     return str(own)
 
 

@@ -108,7 +108,9 @@ class Calibration(Settings):
             The target error is not positive.
         """
         if not (target_error > 0 and math.isfinite(target_error)):
-            raise InputError(f"a target error above zero was expected (got {target_error}): state what error you accept")
+            raise InputError(
+                f"a target error above zero was expected (got {target_error}): state what error you accept"
+            )
         return target_error / max(self.force_factor, _LEAST_FACTOR)
 
 
@@ -224,7 +226,9 @@ def _paired(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> list[
     by_hash = {prediction.frame: prediction for prediction in predictions}
     missing = [frame.hash[:12] for frame in frames if frame.hash not in by_hash]
     if missing:
-        raise InputError(f"a prediction for every frame was expected (got none for {', '.join(missing[:3])}): predict them")
+        raise InputError(
+            f"a prediction for every frame was expected (got none for {', '.join(missing[:3])}): predict them"
+        )
     return [(frame, by_hash[frame.hash]) for frame in frames]
 
 

@@ -20,18 +20,14 @@ Groups = dict[tuple[int, ...], Floats]
 def descriptors(frames: Sequence[Frame], reference: Sequence[Frame] = ()) -> tuple[Floats, Floats]:
     """Descriptors of `frames` and of `reference`, standardised over `frames`: (n, d) and (n_reference, d).
 
-    Distances and surroundings weigh alike, however many numbers each has. Frames of unlike composition are comparable:
-    a pair or an atom that a frame lacks counts as infinitely far away.
+    Each of the three blocks (inverse distances, potentials, fields) has one scale, which makes its total variance 1, so
+    that a stiff bond's noise is not blown up to the size of a torsion; distances weigh as much as the surroundings.
+    Frames of unlike composition are comparable: a pair or an atom that a frame lacks counts as infinitely far away.
     """
     everything = [*frames, *reference]
-    blocks = []
-    for block in (_inverse_distances, _potentials, _fields):
-        table = _table([block(frame) for frame in everything])
-        pool = table[: len(frames)]
-        scale = pool.std(axis=0)
-        scale[scale <= 1e-9 * np.abs(pool).max(axis=0, initial=1e-9)] = 1.0
-        weight = np.sqrt(2.0 if block is _inverse_distances else 1.0)
-        blocks.append(weight * (table - pool.mean(axis=0)) / scale / np.sqrt(max(table.shape[1], 1)))
+    tables = [_table([block(frame) for frame in everything]) for block in (_inverse_distances, _potentials, _fields)]
+    weights = np.sqrt([2.0, 1.0, 1.0])
+    blocks = [weight * _standardised(table, len(frames)) for weight, table in zip(weights, tables, strict=True)]
     joined = np.concatenate(blocks, axis=1)
     return joined[: len(frames)], joined[len(frames) :]
 
@@ -59,6 +55,14 @@ def farthest_points(points: Floats, n_chosen: int, known: Floats, first: int | N
         nearest = np.minimum(nearest, _distances(points, points[index]))
         nearest[chosen] = -np.inf
     return chosen
+
+
+def _standardised(table: Floats, n_pool: int) -> Floats:
+    """The table centred on its first `n_pool` rows, in units of their total standard deviation, rounding apart."""
+    pool = table[:n_pool]
+    scale = float(np.sqrt(pool.var(axis=0).sum()))
+    noise = 1e-9 * float(np.abs(pool).max(initial=0.0))
+    return (table - pool.mean(axis=0)) / (scale if scale > noise else 1.0)
 
 
 def _distances(points: Floats, at: Floats) -> Floats:

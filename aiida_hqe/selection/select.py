@@ -86,9 +86,7 @@ def select(
     candidates = uncertain if settings.strategy == "committee" else judged
     candidates = [frame for frame in candidates if frame.hash not in hashes]
     chosen = _choose(candidates, settings, known_frames, seed)
-    return Selected(
-        frames=_ranked(chosen, REASONS[settings.strategy]), n_sampled=len(pool), n_uncertain=len(uncertain)
-    )
+    return Selected(frames=_ranked(chosen, REASONS[settings.strategy]), n_sampled=len(pool), n_uncertain=len(uncertain))
 
 
 def _choose(candidates: list[Frame], settings: SelectionSettings, known: list[Frame], seed: int) -> list[Frame]:

@@ -33,12 +33,12 @@ class TrainingSettings(Settings):
     warm_epochs: int = Field(150, ge=1)
     target_epochs: int = Field(200, ge=1)
     batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(1e-2, gt=0)
     final_learning_rate: float = Field(4e-5, gt=0)
-    gradient_clip: float = Field(1.0, gt=0)
+    gradient_clip: float = Field(10.0, gt=0)
     weight_energy: float = Field(1.0, ge=0)
     weight_forces: float = Field(1.0, ge=0)
-    weight_mm_forces: float = Field(100.0, ge=0)
+    weight_mm_forces: float = Field(5.0, ge=0)
     held_out: float = Field(0.25, gt=0, lt=1)
     warm_start: bool = True
     precision: Literal["float32", "float64"] = "float32"

@@ -60,7 +60,8 @@ class Springs:
 
 
 def _distances(positions: Floats) -> Floats:
-    return np.linalg.norm(positions[:, None] - positions[None], axis=-1) + np.eye(len(positions))
+    distances: Floats = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    return distances + np.eye(len(positions))
 
 
 @pytest.fixture(scope="session")

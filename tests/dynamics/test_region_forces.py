@@ -95,17 +95,20 @@ def test_energy_is_that_of_the_driver_plus_a_force_field_blind_to_the_region(
         moved[:6] += 0.05 * np.random.default_rng(seed).normal(size=(6, 3))
         driver = springs.evaluate(methanol.frame(moved, box)).energy
         assert whole(moved)[0] == pytest.approx(driver + force_field(moved)[0], abs=1e-8)
-        moved[3] = moved[0] + [0.2, 0.0, 0.0]  # absurd inside the region: no bond, angle, torsion or 1-4 term may notice
+        moved[3] = moved[0] + np.array([0.2, 0.0, 0.0])  # absurd: no bond, angle, torsion or 1-4 term may notice
         forces = force_field(moved)[1]
         assert np.abs(forces[1]).max() < 1.0
         assert np.abs(forces[2]).max() < 1.0
 
 
-def test_lennard_jones_between_region_and_water_stays_and_electrostatics_go(methanol: Assembly, sampling: SamplingSettings) -> None:
+def test_lennard_jones_between_region_and_water_stays_and_electrostatics_go(
+    methanol: Assembly, sampling: SamplingSettings
+) -> None:
     system = openmm.XmlSerializer.deserialize(methanol.system)
     silent = Springs(methanol.frame().positions)
     hand_over(system, set(range(6)), RegionForce(methanol, silent))
-    before = _nonbonded(openmm.XmlSerializer.deserialize(methanol.system))
+    untouched = openmm.XmlSerializer.deserialize(methanol.system)
+    before = _nonbonded(untouched)
     after = _nonbonded(system)
     for k in range(methanol.n_atoms):
         q, sigma, epsilon = after.getParticleParameters(k)
@@ -117,7 +120,9 @@ def test_lennard_jones_between_region_and_water_stays_and_electrostatics_go(meth
     assert set(pairs.values()) == {(0.0, 0.0)}
 
 
-def test_region_is_flexible_and_water_rigid_unless_asked_otherwise(methanol: Assembly, sampling: SamplingSettings) -> None:
+def test_region_is_flexible_and_water_rigid_unless_asked_otherwise(
+    methanol: Assembly, sampling: SamplingSettings
+) -> None:
     waters = (methanol.n_atoms - 6) // 3
     assert build_system(methanol, sampling).getNumConstraints() == 3 * waters
     loose = sampling.model_copy(update={"constraints": "none"})
@@ -141,7 +146,9 @@ def test_an_unknown_kind_of_force_is_refused(methanol: Assembly, springs: Spring
 
 
 @pytest.mark.parametrize("kind", ["rb", "cmap", "torsion"])
-def test_torsions_inside_the_region_are_silent_and_others_are_not(methanol: Assembly, springs: Springs, kind: str) -> None:
+def test_torsions_inside_the_region_are_silent_and_others_are_not(
+    methanol: Assembly, springs: Springs, kind: str
+) -> None:
     system = openmm.System()
     for _ in range(10):
         system.addParticle(12.0)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from cheap_level import make_level
 
-from aiida_hqe.embedding import meanfield, scf
+from aiida_hqe.embedding import correlation, localization, meanfield, scf
 from aiida_hqe.embedding.environment import solve_environment
 from aiida_hqe.embedding.label import label
-from aiida_hqe.embedding.localization import jacobi
-from aiida_hqe.errors import ConvergenceError
+from aiida_hqe.embedding.level import Embedding
+from aiida_hqe.embedding.partition import Partition
+from aiida_hqe.errors import ConvergenceError, InputError
 
 
 def refused(frame, level, kind, *words):
@@ -45,20 +46,21 @@ def test_a_core_count_without_a_clear_gap_is_refused(water):
     refused(water.replace(core=[1, 0, 0]), make_level(embedding={"core_orbitals": [4]}), "input", "gap")
 
 
+@pytest.mark.filterwarnings("ignore:Basis may be available:UserWarning")
 def test_a_basis_that_lacks_an_element_is_refused(water):
     frame = water.replace(numbers=[86, 1, 1])
     refused(frame, make_level(environment={"basis": "6-31g"}), "input", "6-31g", "basis")
 
 
+@pytest.mark.filterwarnings("ignore:Basis may be available:UserWarning")
 def test_an_unknown_basis_is_refused(water):
     refused(water, make_level(environment={"basis": "no-such"}), "input", "no-such")
 
 
 def test_a_linearly_dependent_basis_is_refused(water):
-    positions = water.positions.copy()
-    positions[1] = positions[0] + [0.0, 0.0, 0.36]
-    positions[2] = positions[0] - [0.0, 0.0, 0.36]
-    refused(water.replace(positions=positions), make_level(environment={"basis": "d-aug-cc-pvtz"}), "input", "dependent")
+    positions = np.vstack([water.positions, [[0.4, 0.754, -0.459], [0.4, -0.754, -0.459]]])
+    frame = water.replace(numbers=[8, 1, 1, 1, 1], positions=positions, core=[1] * 5)
+    refused(frame, make_level(environment={"basis": "aug-cc-pvtz"}), "input", "dependent", "aug-cc-pvtz")
 
 
 def test_a_point_charge_on_an_atom_is_refused(water):
@@ -81,9 +83,12 @@ def test_target_forces_without_a_core_are_refused(water):
 
 
 def test_a_core_that_would_be_frozen_whole_is_refused(water):
-    frame = water.replace(core=[1, 0, 0], numbers=[10, 1, 1], charge=0)
-    level = make_level(core={"method": "mp2", "frozen_core": True}, embedding={"core_orbitals": [1]})
-    refused(frame, level, "input", "frozen_core")
+    state = solve_environment(water, make_level().environment)
+    inner, outer = state.occupied(0)[:, :1], state.occupied(0)[:, 1:]
+    split = Partition([inner], [outer], None, [0])
+    embedded = meanfield.embed(state, split, Embedding(functional="static"), meanfield.HartreeFock(state, False))
+    with pytest.raises(InputError, match="frozen_core would freeze all 1 orbitals"):
+        correlation.full_space(embedded, frozen_core=True)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyscf.lno") is not None, reason="pyscf-forge is installed")
@@ -117,6 +122,7 @@ def test_scf_that_fails_on_every_rung_reports_its_residual(water, monkeypatch):
     assert 0.0 < caught.value.residual < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:remove_linear_dep_:DeprecationWarning")
 def test_scf_goes_up_the_ladder_and_records_the_rung(water, monkeypatch):
     def hopeless(mf):
         mf.max_cycle = 1
@@ -138,7 +144,12 @@ def test_an_embedded_mean_field_that_does_not_converge_reports_its_residual(dime
     assert found.status == "failed"
 
 
-def test_a_localization_that_does_not_converge_is_an_error():
-    charges = np.random.default_rng(0).normal(size=(3, 4, 4))
+def test_a_localization_that_does_not_converge_is_an_error(monkeypatch):
+    vectors = np.random.default_rng(0).normal(size=(3, 4, 4))
+    monkeypatch.setattr(localization, "MAX_SWEEPS", 2)
     with pytest.raises(ConvergenceError, match="localization"):
-        jacobi(charges + charges.transpose(0, 2, 1) + np.nan, exponent=2)
+        localization.jacobi(vectors @ vectors.transpose(0, 2, 1), exponent=2)
+
+
+def test_a_functional_that_xcfun_lacks_is_refused(water):
+    refused(water, make_level(environment={"xc": "wb97m_v", "xc_library": "xcfun"}), "input", "xcfun")

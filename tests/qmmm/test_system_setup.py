@@ -134,7 +134,7 @@ def energy(assembly: Assembly, state: Assembly) -> float:
     assert state.box is not None
     context.setPeriodicBoxVectors(*(state.box / 10))
     context.setPositions(state.positions / 10)
-    return context.getState(energy=True).getPotentialEnergy()._value
+    return float(context.getState(energy=True).getPotentialEnergy()._value)
 
 
 def test_bonds_to_hydrogen_are_rigid_but_keep_their_terms(methanol: Assembly) -> None:
@@ -155,6 +155,13 @@ def test_a_solvated_pdb_is_used_as_it_is(methanol: Assembly, build_methanol: Bui
     wet = build_methanol(files, topology="wet.pdb", solvate=None, qm={"atoms": [5, 4, 3, 2, 1, 0]})
     np.testing.assert_array_equal(wet.qm_atoms, np.arange(6))
     np.testing.assert_allclose(wet.positions, methanol.positions, atol=2e-3)
+
+
+def test_mmcif_builds_the_same_system_as_pdb(methanol: Assembly, build_methanol: Build, files: Path) -> None:
+    pdb = app.PDBFile(str(files / "methanol.pdb"))
+    with (files / "methanol.cif").open("w") as stream:
+        app.PDBxFile.writeFile(pdb.topology, pdb.positions, stream)
+    np.testing.assert_allclose(build_methanol(files, topology="methanol.cif").positions, methanol.positions, atol=1e-3)
 
 
 BAD: list[tuple[dict[str, Any], str, str]] = [

@@ -1,0 +1,219 @@
+"""Lineage of labelled frames: which committee flagged each, why, what it expected, and which calculations made the label."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from aiida import orm
+
+from aiida_hqe import queries
+from aiida_hqe.data.committee import CommitteeData
+from aiida_hqe.data.frames import FramesData
+from aiida_hqe.errors import InputError
+from aiida_hqe.frames import Frame, Frames
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flagging:
+    """One selection of a campaign: which committee sampled, which calibration judged, what was flagged.
+
+    Attributes
+    ----------
+    round
+        0 for the first set, then 1, 2, ...
+    committee, calibration
+        Uuids; ``None`` for the first set.
+    sampled, flagged
+        Pks of the batches; `flagged` is ``None`` where nothing was.
+    """
+
+    round: int
+    select: int
+    sampled: int
+    sampled_by: int
+    flagged: int | None
+    committee: str | None
+    calibration: str | None
+
+
+def flaggings(pk: int) -> list[Flagging]:
+    """The selections of campaign `pk`, oldest first."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
+    query.append(
+        orm.CalcFunctionNode,
+        with_incoming="campaign",
+        filters={"process_type": {"like": "%functions.select"}, "attributes.exit_status": 0},
+        project="id",
+        tag="select",
+    )
+    query.append(FramesData, with_outgoing="select", edge_filters={"label": "frames"}, project="id", tag="sampled")
+    query.append(orm.CalculationNode, with_outgoing="sampled", project="id", tag="sampler")
+    query.order_by({"select": {"id": "asc"}})
+    rows = query.all()
+    flagged = queries.linked([row[0] for row in rows], "flagged", project="id")
+    calibrations = queries.linked([row[0] for row in rows], "calibration", project="uuid", inputs=True)
+    committees = queries.linked([row[2] for row in rows], "committee", project="uuid", inputs=True)
+    first = 1 if queries.linked([pk], "frames", project="id", inputs=True) else 0
+    return [
+        Flagging(
+            round=number + first,
+            select=select,
+            sampled=sampled,
+            sampled_by=sampler,
+            flagged=flagged.get(select),
+            committee=committees.get(sampler),
+            calibration=calibrations.get(select),
+        )
+        for number, (select, sampled, sampler) in enumerate(rows)
+    ]
+
+
+def label_outputs(pk: int) -> list[tuple[int, FramesData]]:
+    """Label jobs of campaign `pk` with the frames that each labelled, oldest first."""
+    jobs = [calculation.pk for calculation in queries.calculations(pk) if calculation.step == "label"]
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={"id": {"in": jobs or [-1]}}, project="id", tag="job")
+    query.append(FramesData, with_incoming="job", edge_filters={"label": "frames"}, project="*")
+    query.order_by({"job": {"id": "asc"}})
+    return [(job, node) for job, node in query.all()]
+
+
+def failures(pk: int) -> list[dict[str, Any]]:
+    """Frames that campaign `pk` could not label: frame, round, error_kind, message."""
+    rounds = _rounds_of_flagged(pk)
+    jobs = [calculation.pk for calculation in queries.calculations(pk) if calculation.step == "label"]
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={"id": {"in": jobs or [-1]}}, tag="job")
+    query.append(orm.Dict, with_incoming="job", edge_filters={"label": "failed"}, project="attributes")
+    return [
+        {"frame": frame, "round": rounds.get(frame), "kind": reason["error_kind"], "message": reason["message"]}
+        for batch in query.all(flat=True)
+        for frame, reason in batch.items()
+    ]
+
+
+def _rounds_of_flagged(pk: int) -> dict[str, int]:
+    return {
+        frame: item.round
+        for item in flaggings(pk)
+        if item.flagged is not None
+        for frame in orm.load_node(item.flagged).frames.hashes
+    }
+
+
+def held_out(pk: int) -> set[str]:
+    """Hashes of the frames that campaign `pk` holds out of training, by its last partition."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
+    query.append(
+        orm.CalcFunctionNode,
+        with_incoming="campaign",
+        filters={"process_type": {"like": "%functions.partition"}},
+        project="id",
+        tag="partition",
+    )
+    query.append(FramesData, with_incoming="partition", edge_filters={"label": "held_out"}, project="*")
+    query.order_by({"partition": {"id": "desc"}}).limit(1)
+    found = query.first()
+    return set(found[1].frames.hashes) if found else set()
+
+
+def lineage(pk: int) -> list[dict[str, Any]]:
+    """What is known of each labelled frame of campaign `pk`, in the order of labelling.
+
+    Returns
+    -------
+    list of dict
+        ``frame`` (hash), ``campaign``, ``round``, ``reason``, ``rank``, ``committee`` and ``calibration`` (uuids), ``members`` (deviation of
+        each from the mean), ``disagreement``, ``threshold``, ``bound``, ``force_error`` (found once labelled), in eV/angstrom;
+        ``energy``, ``environment_energy`` (eV); ``seconds``, ``core_seconds`` (s); ``used_for``; pks ``sampled_by``,
+        ``selected_by``, ``expected_by``, ``labelled_by``. A key that does not apply is ``None``.
+    """
+    places: dict[str, tuple[Flagging, float | None, int | None]] = {}
+    for item in flaggings(pk):
+        if item.flagged is not None:
+            flagged = orm.load_node(item.flagged).frames
+            expected_by, errors = _expected(item, pk)
+            places |= {frame.hash: (item, errors.get(frame.hash), expected_by) for frame in flagged}
+    kept = held_out(pk)
+    return [
+        _entry(frame, pk, job, places.get(frame.hash), frame.hash in kept)
+        for job, node in label_outputs(pk)
+        for frame in node.frames
+    ]
+
+
+def _entry(
+    frame: Frame, pk: int, job: int, place: tuple[Flagging, float | None, int | None] | None, is_held_out: bool
+) -> dict[str, Any]:
+    flagging, error, expected_by = place or (None, None, None)
+    members = [frame.info[key] for number in range(len(frame.info)) if (key := f"member_{number}") in frame.info]
+    copied = ("reason", "rank", "disagreement", "threshold", "bound", "step", "temperature", "seconds", "core_seconds")
+    return {
+        "frame": frame.hash,
+        "campaign": pk,
+        "round": flagging.round if flagging else None,
+        "committee": flagging.committee if flagging else None,
+        "calibration": flagging.calibration if flagging else None,
+        "members": members or None,
+        **{key: frame.info.get(key) for key in copied},
+        "force_error": error,
+        "energy": frame.energy,
+        "environment_energy": frame.environment_energy,
+        "used_for": "calibration (held out)" if is_held_out else "training",
+        "sampled_by": flagging.sampled_by if flagging else None,
+        "selected_by": flagging.select if flagging else None,
+        "expected_by": expected_by,
+        "labelled_by": job,
+    }
+
+
+def _expected(item: Flagging, pk: int) -> tuple[int | None, dict[str, float]]:
+    """Job by which the committee of a flagging predicted the flagged frames, and its force errors once they were labelled."""
+    from aiida_hqe.hdf5 import read_predictions
+    from aiida_hqe.selection.calibration import force_errors
+
+    query = orm.QueryBuilder()
+    query.append(FramesData, filters={"id": item.flagged}, tag="flagged")
+    query.append(
+        orm.CalcJobNode,
+        with_incoming="flagged",
+        filters={"process_type": f"{queries.CALCULATION}predict", "attributes.exit_status": 0},
+        project="id",
+        tag="job",
+    )
+    query.append(CommitteeData, with_outgoing="job", filters={"uuid": item.committee or ""})
+    query.append(orm.SinglefileData, with_incoming="job", edge_filters={"label": "predictions"}, project="*")
+    found = query.first()
+    calibration = orm.load_node(item.calibration).get_dict() if item.calibration else None
+    if found is None or calibration is None:
+        return None, {}
+    job, node = found
+    with node.as_path() as path:
+        predictions = {prediction.frame: prediction for prediction in read_predictions(path)}
+    labelled = Frames(frame for _, batch in label_outputs(pk) for frame in batch.frames if frame.hash in predictions)
+    errors, _ = force_errors(labelled, [predictions[frame.hash] for frame in labelled], calibration["level"])
+    return job, dict(zip(labelled.hashes, errors.tolist(), strict=True))
+
+
+def find(prefix: str) -> list[dict[str, Any]]:
+    """Lineage of the labelled frame whose hash begins with `prefix`, in every campaign that labelled it, newest first.
+
+    Raises
+    ------
+    InputError
+        No labelled frame begins so, or more than one.
+    """
+    found = [item for pk in queries.campaigns() for item in lineage(pk) if item["frame"].startswith(prefix)]
+    hashes = sorted({item["frame"] for item in found})
+    if len(hashes) > 1:
+        shown = ", ".join(frame[:12] for frame in hashes[:3])
+        raise InputError(f"the hash of one labelled frame was expected ({prefix!r} begins {len(hashes)}: {shown}): give more digits")
+    if not hashes:
+        raise InputError(
+            f"the hash of a labelled frame, or its beginning, was expected (no campaign here labelled {prefix!r}):"
+            " `aiida-hqe report PK` lists them"
+        )
+    return found
