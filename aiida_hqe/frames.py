@@ -281,7 +281,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _length(value: Any) -> int:
-    return len(value) if hasattr(value, "__len__") and getattr(value, "ndim", 1) else 1
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else 1
+    return len(value) if hasattr(value, "__len__") else 1
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:

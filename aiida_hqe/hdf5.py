@@ -207,10 +207,10 @@ def _read(path: Path, kind: str) -> Arrays:
             if any(not isinstance(item, h5py.Dataset) or item.nbytes > size for item in file.values()):
                 raise _damaged(path, "a dataset is larger than the file")
             arrays = {name: item[()] for name, item in file.items()}
-            checksum = file.attrs["checksum"]
+            intact = file.attrs["checksum"] == _checksum(arrays).encode()
     except (*_MISFITS, OSError, RuntimeError, MemoryError, OverflowError) as error:
         raise _damaged(path, f"HDF5 cannot read it ({error})") from error
-    if checksum != _checksum(arrays).encode():
+    if not intact:
         raise _damaged(path, "its checksum differs")
     return arrays
 

@@ -105,7 +105,9 @@ class Label(Settings):
             The label failed, or belongs to another frame.
         """
         if self.status != "ok" or self.environment_energy is None:
-            raise IntegrityError(f"an ok label was expected for frame {self.frame[:12]} (got {self.status}): {self.message}")
+            raise IntegrityError(
+                f"an ok label was expected for frame {self.frame[:12]} (got {self.status}): {self.message}"
+            )
         if self.frame != frame.hash:
             raise IntegrityError(f"label of frame {self.frame[:12]} does not belong to frame {frame.hash[:12]}")
         return frame.replace(

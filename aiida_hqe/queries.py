@@ -131,7 +131,7 @@ def campaign(identifier: str | int) -> orm.WorkChainNode:
     try:
         node = orm.load_node(identifier)
     except exceptions.MultipleObjectsError as error:
-        raise InputError(f"one campaign was expected ({identifier!r} is the beginning of several uuids): give more of it") from error
+        raise InputError(f"one campaign was expected ({identifier!r} begins several uuids): give more of it") from error
     except (exceptions.NotExistent, ValueError) as error:
         raise InputError(
             f"the pk or uuid of a campaign was expected (got {identifier!r}): `verdi process list -a` lists them"

@@ -17,9 +17,18 @@ class LabelParser(HQEParser):
 
     def killed(self) -> ExitCode:
         """A killed job keeps the frames it finished."""
-        if files.LABELS in self.retrieved.base.repository.list_object_names():
-            return self.guarded(files.Status(state="failed")) or super().killed()
-        return super().killed()
+        return self.finished_frames() or super().killed()
+
+    def failed(self, status: files.Status) -> ExitCode:
+        """A job that failed as a whole keeps them too."""
+        self.finished_frames()
+        return super().failed(status)
+
+    def finished_frames(self) -> ExitCode | None:
+        """Put out what is finished, if there is anything."""
+        if files.LABELS not in self.retrieved.base.repository.list_object_names():
+            return None
+        return self.guarded(files.Status(state="failed"))
 
     def results(self, status: files.Status) -> ExitCode | None:
         """Put out ``frames`` and ``failed``."""

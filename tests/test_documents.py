@@ -121,16 +121,27 @@ def _section(heading: str) -> str:
     return (DOCS / "campaign-file.md").read_text().split(f"\n{heading}\n", 1)[1]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_argument_and_option_of_a_command_is_described(name: str) -> None:
-    sections = re.split(r"^### ", (DOCS / "cli.md").read_text(), flags=re.MULTILINE)
-    section = next(part for part in sections if part.startswith(f"`{name}`"))
-    command = main.get_command(click.Context(main, info_name="aiida-hqe"), name)
-    assert command is not None
-    for parameter in command.params:
-        spellings = parameter.opts if parameter.param_type_name == "option" else [parameter.make_metavar(click.Context(command))]
-        for spelling in spellings:
-            assert f"`{spelling}`" in section or f"`{spelling} " in section, f"{name}: {spelling}"
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command and command of a group, by its name after ``aiida-hqe``."""
+    for name in COMMANDS:
+        command = main.get_command(click.Context(main, info_name="aiida-hqe"), name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", found) for inner, found in command.commands.items())
+
+
+def test_every_argument_and_option_of_every_command_is_described() -> None:
+    sections = re.split(r"^###+ ", (DOCS / "cli.md").read_text(), flags=re.MULTILINE)
+    missing = []
+    for name, command in commands():
+        section = next((part for part in sections if part.startswith(f"`{name}`")), "")
+        for parameter in command.params:
+            metavar = parameter.make_metavar(click.Context(command))
+            for spelling in parameter.opts if parameter.param_type_name == "option" else [metavar]:
+                if f"`{spelling}`" not in section and f"`{spelling} " not in section:
+                    missing.append(f"{name} {spelling}")
+    assert not missing
 
 
 @pytest.mark.parametrize("group", ["aiida.calculations", "aiida.workflows"])

@@ -133,6 +133,13 @@ def test_a_flipped_number_is_found_by_the_checksum(path: Path) -> None:
         read_frames(path)
 
 
+def test_a_damaged_name_of_a_dataset_is_damage(path: Path) -> None:
+    _batch().write(path)
+    path.write_bytes(path.read_bytes().replace(b"mm_charges\0", b"mm\xffcharges\0"))
+    with pytest.raises(IntegrityError):
+        read_frames(path)
+
+
 def test_something_else_is_bad_input_not_damage(path: Path) -> None:
     for content in (b"", b"5\ncharge=0\n"):
         path.write_bytes(content)

@@ -214,7 +214,7 @@ def _problem(node: Any, problem: str) -> yaml.MarkedYAMLError:
 
 
 def _dotted(key: Key) -> str:
-    return ".".join(map(str, key)) + ": " if key else ""
+    return _one_line(".".join(map(str, key))) + ": " if key else ""
 
 
 def _one_line(text: Any) -> str:

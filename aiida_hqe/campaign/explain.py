@@ -81,6 +81,8 @@ def _message(fault: Any, key: Key, model: type[BaseModel], data: Any) -> str:
     kind, context = fault["type"], fault.get("ctx", {})
     expected = describe(annotation(model, key))
     value = lookup(data, key)
+    if kind == "located":
+        return str(context["message"])
     if kind == "missing":
         return f"{expected} was expected (got nothing): add {key[-1]}"
     if kind == "extra_forbidden":

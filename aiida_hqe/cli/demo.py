@@ -61,8 +61,8 @@ def finish(state: State, folder: Path, seconds: float) -> None:
     from aiida_hqe import queries
     from aiida_hqe.cli.campaigns import write_text
     from aiida_hqe.cli.watch import details
-    from aiida_hqe.report.page import render
     from aiida_hqe.report.collect import collect
+    from aiida_hqe.report.page import render
 
     page = folder / "report.html"
     record = collect(queries.campaign(state.pk))
@@ -71,7 +71,7 @@ def finish(state: State, folder: Path, seconds: float) -> None:
     for line in details(state):
         click.echo(line)
     reused, total = queries.reused_labels(state.pk)
-    click.echo(f"{reused} of {total} labels reused" if reused else f"{total} labels computed, none reused: run again to reuse them")
+    click.echo(f"{reused} of {total} labels reused" + ("" if reused else ": a second run reuses them all"))
     click.echo(f"report: {_shown(page)}")
     click.echo(f"{seconds:.0f} s in all")
     click.echo("look further:")

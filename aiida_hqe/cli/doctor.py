@@ -102,7 +102,8 @@ def _storage(name: str) -> Finding:
         storage = get_manager().get_profile_storage()
     except AiidaException as error:
         return Finding("storage", "missing", " ".join(str(error).split()), f"verdi -p {name} storage migrate")
-    return Finding("storage", "ok", f"{type(storage).__name__} in {storage.profile.storage_config.get('filepath', 'its database')}")
+    place = storage.profile.storage_config.get("filepath", "its database")
+    return Finding("storage", "ok", f"{storage.profile.storage_backend} in {place}")
 
 
 def _broker_and_daemon(broker: str | None) -> Iterator[Finding]:

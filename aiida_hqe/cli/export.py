@@ -68,6 +68,8 @@ def export_archive(campaign: str, output: Path | None, force: bool) -> None:
     from aiida.tools.archive import create_archive
 
     node = _campaign(campaign)
+    if not node.is_sealed:
+        raise InputError(f"an ended campaign was expected (campaign {node.pk} runs): wait for it, or `aiida-hqe stop {node.pk}`")
     target = _target(output or Path(f"campaign-{node.pk}{ARCHIVE_SUFFIX}"), {ARCHIVE_SUFFIX}, force)
     create_archive([node], filename=target, overwrite=force)
     click.echo(str(target))

@@ -60,7 +60,7 @@ def enter(folder: Path) -> Path:
         raise InputError(f"{folder}: a folder that can be written was expected ({error.strerror}): choose another") from error
     os.environ.update({key: str(folder / name) for key, name in _CACHES.items()})
     os.environ["AIIDA_PATH"] = str(folder)
-    os.environ["TMPDIR"] = os.environ["PYSCF_TMPDIR"] = _temporary(temporary)
+    os.environ["TMPDIR"] = os.environ["PYSCF_TMPDIR"] = temporary_folder(temporary)
     os.environ["PATH"] = os.pathsep.join([str(scripts()), os.environ.get("PATH", os.defpath)])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     tempfile.tempdir = None
@@ -68,8 +68,8 @@ def enter(folder: Path) -> Path:
     return folder
 
 
-def _temporary(wanted: Path) -> str:
-    """`wanted`, or the system's own folder where sockets in `wanted` would have too long a path."""
+def temporary_folder(wanted: Path) -> str:
+    """`wanted`, or the folder of the system where sockets in `wanted` would have too long a path."""
     return str(wanted) if len(os.fsencode(wanted)) <= _SOCKET_ROOM else "/tmp"
 
 

@@ -8,6 +8,8 @@ with the context object that those read.
 from __future__ import annotations
 
 import importlib
+import sys
+import warnings
 from typing import Any, NamedTuple
 
 import click
@@ -136,5 +138,7 @@ def main(ctx: click.Context, profile: str | None) -> None:
 
     Exit codes: 0 done, 1 failed, 2 bad input.
     """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries, for their developers: python -W default shows them
     if profile is not None:
         ctx.default_map = {name: {"profile": profile} for name in COMMANDS}

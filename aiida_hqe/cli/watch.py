@@ -142,7 +142,7 @@ def stage(state: State, running: tuple[int, int] = (0, 0)) -> str:
 
 def details(state: State) -> list[str]:
     """Table of the rounds, and the verdict once there is one."""
-    lines = rounds_table(state.rounds) + [ROUND_NOTES] if state.rounds else []
+    lines = [*rounds_table(state.rounds), ROUND_NOTES] if state.rounds else []
     if state.verdict:
         lines.append(f"verdict: {verdict_line(state.verdict)}")
     return lines

@@ -38,7 +38,8 @@ def _by_index(campaign: str, index: str) -> list[dict[str, Any]]:
 
     items = lineage(queries.campaign(campaign).pk)
     if not index.isdigit() or int(index) >= len(items):
-        raise InputError(f"PK:INDEX with an index from 0 to {len(items) - 1} was expected (got {campaign}:{index}): choose another")
+        wanted = f"PK:INDEX with an index below {len(items)}, the number of its labels,"
+        raise InputError(f"{wanted} was expected (got {campaign}:{index}): choose another")
     return [items[int(index)]]
 
 

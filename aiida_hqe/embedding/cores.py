@@ -67,5 +67,3 @@ def merged_core_error(frame: Frame, level: Level) -> float:
     merged = frame.replace(core=(frame.core > 0).astype(int))
     (whole,) = core_labels(merged, level.model_copy(update={"embedding": embedding}), state)
     return sum(core.energy for core in separate) - whole.energy
-
-

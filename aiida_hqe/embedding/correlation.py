@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from pyscf import cc
 from pyscf.data.elements import chemcore_atm
 
 from aiida_hqe.embedding import lno, virtuals
-from aiida_hqe.embedding.level import CoreMethod, Shells
+from aiida_hqe.embedding.level import CoreMethod, Shells, Threshold
 from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
 from aiida_hqe.embedding.mp2 import Space, mp2_energy
 from aiida_hqe.errors import ConvergenceError, InputError
@@ -86,11 +87,13 @@ def full_space(embedded: EmbeddedState, frozen_core: bool) -> Space:
             " give the core more orbitals or set frozen_core to false",
             "core.frozen_core",
         )
-    split = [np.split(C, [min(n_frozen, n), n], axis=1) for C, n in zip(embedded.orbitals, partition.n_core, strict=True)]
+    split = [
+        np.split(C, [min(n_frozen, n), n], axis=1) for C, n in zip(embedded.orbitals, partition.n_core, strict=True)
+    ]
     return _space(embedded, [C[0] for C in split], [C[1] for C in split], [C[2] for C in split])
 
 
-def truncate(embedded: EmbeddedState, high: HartreeFock, full: Space, settings: object) -> Space:
+def truncate(embedded: EmbeddedState, high: HartreeFock, full: Space, settings: Shells | Threshold) -> Space:
     """Space of the first shells of concentric localization: so many, or as long as a shell lowers MP2 by the threshold."""
     found = [
         virtuals.shells(embedded.state, embedded.partition.atoms, C, F)
@@ -102,25 +105,26 @@ def truncate(embedded: EmbeddedState, high: HartreeFock, full: Space, settings: 
     ]
     if isinstance(settings, Shells):
         return spaces[min(settings.shells, len(spaces)) - 1]
-    threshold = getattr(settings, "threshold") / HARTREE  # noqa: B009
     energy = mp2_energy(high.mf, spaces[0])
-    for smaller, larger in zip(spaces, spaces[1:], strict=False):
+    for smaller, larger in itertools.pairwise(spaces):
         energy, previous = mp2_energy(high.mf, larger), energy
-        if abs(energy - previous) < threshold:
+        if abs(energy - previous) < settings.threshold / HARTREE:
             return smaller
     return spaces[-1]
 
 
 def _space(embedded: EmbeddedState, frozen: list[Floats], occupied: list[Floats], virtual: list[Floats]) -> Space:
     """Space of given orbitals, made diagonal in the Fock matrix within occupied and within virtual ones."""
-    channels = []
+    space = Space(frozen, [], [], [], [], [])
     for F, C_o, C_v in zip(embedded.fock, occupied, virtual, strict=True):
         e_o, U_o = np.linalg.eigh(C_o.T @ F @ C_o)
         e_v, U_v = np.linalg.eigh(C_v.T @ F @ C_v)
-        C_o, C_v = C_o @ U_o, C_v @ U_v
-        channels.append((C_o, C_v, e_o, e_v, C_o.T @ F @ C_v))
-    o, v, e_o, e_v, f = (list(part) for part in zip(*channels, strict=True))
-    return Space(frozen, o, v, e_o, e_v, f)
+        space.occupied.append(C_o @ U_o)
+        space.virtual.append(C_v @ U_v)
+        space.occupied_energies.append(e_o)
+        space.virtual_energies.append(e_v)
+        space.singles.append(U_o.T @ C_o.T @ F @ C_v @ U_v)
+    return space
 
 
 def mean_field(embedded: EmbeddedState, high: HartreeFock, space: Space) -> Any:

@@ -7,6 +7,7 @@ S. Grimme, S. Ehrlich, L. Goerigk, J. Comput. Chem. 2011, 32, 1456, doi:10.1002/
 from __future__ import annotations
 
 import dataclasses
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,9 @@ def _model(frame: Frame, settings: Environment) -> tuple[Any, Any]:
     positions = frame.positions / BOHR
     try:
         if settings.dispersion == "d3bj":
-            from dftd3 import interface as d3
-
+            d3: Any = import_module("dftd3.interface")
             return d3.DispersionModel(frame.numbers, positions), d3.RationalDampingParam(method=settings.xc)
-        from dftd4 import interface as d4
-
+        d4: Any = import_module("dftd4.interface")
         model = d4.DispersionModel(frame.numbers, positions, charge=float(frame.charge))
         return model, d4.DampingParam(method=settings.xc)
     except ImportError as error:

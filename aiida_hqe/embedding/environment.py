@@ -20,7 +20,6 @@ from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.units import BOHR, HARTREE_PER_BOHR
 
-
 DISPERSION_SUFFIX = re.compile(r"-d[34]", re.IGNORECASE)
 """What PySCF would take for a request of dispersion in the name of a functional."""
 

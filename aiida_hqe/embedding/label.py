@@ -44,7 +44,9 @@ def label(frame: Frame, level: Level, *, threads: int | None = None) -> Label:
         except HQEError as error:
             found = _failed(frame, error)
         except np.linalg.LinAlgError as error:
-            found = _failed(frame, ConvergenceError(f"linear algebra failed ({error}): check the geometry and the basis"))
+            found = _failed(
+                frame, ConvergenceError(f"linear algebra failed ({error}): check the geometry and the basis")
+            )
         except MemoryError:
             found = _failed(frame, ResourceError("out of memory: choose a smaller core, basis or virtual space"))
     return found.model_copy(update={"seconds": time.perf_counter() - start})
@@ -116,7 +118,9 @@ def check(frame: Frame, level: Level) -> None:
             "forces",
         )
     if level.forces == "numerical" and not frame.n_cores:
-        raise InputError("forces of the target level need a quantum core (got a frame without one): set forces to none", "forces")
+        raise InputError(
+            "forces of the target level need a quantum core (got a frame without one): set forces to none", "forces"
+        )
     if level.core.method == "lno-ccsd(t)":
         _check_local(frame, level)
 
@@ -126,7 +130,9 @@ def _check_local(frame: Frame, level: Level) -> None:
     if not level.core.density_fit:
         raise InputError("lno-ccsd(t) needs density_fit: true in core (got false): set it", "core.density_fit")
     if frame.spin:
-        raise InputError("lno-ccsd(t) is there for closed shells (got unpaired electrons): choose ccsd(t)", "core.method")
+        raise InputError(
+            "lno-ccsd(t) is there for closed shells (got unpaired electrons): choose ccsd(t)", "core.method"
+        )
     if level.embedding.functional == "static":
         raise InputError(
             "lno-ccsd(t) needs a relaxed mean field (got functional static): choose linear or nonlinear, or ccsd(t)",

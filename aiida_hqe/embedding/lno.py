@@ -20,7 +20,9 @@ MAX_CYCLES = 100
 """CCSD iterations of a fragment."""
 
 
-def local_coupled_cluster(state: EnvironmentState, mf: Any, space: Space, threshold: float) -> tuple[float, float, float]:
+def local_coupled_cluster(
+    state: EnvironmentState, mf: Any, space: Space, threshold: float
+) -> tuple[float, float, float]:
     """CCSD correlation energy, triples energy, and MP2 energy of the same local spaces (hartree).
 
     Parameters

@@ -159,9 +159,7 @@ def _finish(
 ) -> EmbeddedState:
     """Canonical orbitals and energy at the converged density."""
     fock, energy = functional(density)
-    orbitals = [
-        space.basis @ space.diagonalise(space.project(F))[1] for space, F in zip(spaces, fock, strict=True)
-    ]
+    orbitals = [space.basis @ space.diagonalise(space.project(F))[1] for space, F in zip(spaces, fock, strict=True)]
     return EmbeddedState(state, partition, functional.operator, fock, orbitals, energy)
 
 

@@ -66,7 +66,9 @@ def read_level(path: Path) -> Level:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path.name}: {key}: {first['msg']} (got {first['input']!r}): correct the level", key) from error
+        raise InputError(
+            f"{path.name}: {key}: {first['msg']} (got {first['input']!r}): correct the level", key
+        ) from error
 
 
 def keep_complete(path: Path) -> list[Label]:

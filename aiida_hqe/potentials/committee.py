@@ -12,7 +12,7 @@ import numpy as np
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials import storage
-from aiida_hqe.potentials.member import LEVELS, LevelName, Member, network_charge
+from aiida_hqe.potentials.member import LEVELS, LevelName, Member
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.stack import Derivatives, Stack
 from aiida_hqe.potentials.surroundings import Surroundings
@@ -95,11 +95,8 @@ class Committee:
         self.spin = spin
         self.ranges = dict(ranges or {})
         self.calibration = None if calibration is None else dict(calibration)
-        self._stacks: dict[LevelName, Stack] = {
-            level: Stack([member.networks[level] for member in self.members], settings, network_charge(level, learn, charge))
-            for level in LEVELS
-            if level in self.levels
-        }
+        levels = [level for level in LEVELS if level in self.levels]
+        self._stack = Stack(self.members, levels, settings, charge, learn)
 
     @property
     def n_members(self) -> int:
@@ -169,7 +166,7 @@ class Committee:
         """
         self.check(frame)
         surroundings = Surroundings.of(frame)
-        by_level = self._derivatives(frame, surroundings)
+        by_level = self._stack.derivatives(frame, surroundings)
         first, last = by_level.get("environment", by_level.get("target")), by_level.get("target")
         assert first is not None
         last = last or first
@@ -191,7 +188,7 @@ class Committee:
         """Mean forces, dE/dq and disagreement, for dynamics; raises as `predict` does."""
         self.check(frame)
         surroundings = Surroundings.of(frame)
-        by_level = self._derivatives(frame, surroundings)
+        by_level = self._stack.derivatives(frame, surroundings)
         spread = by_level[self.force_level]
         driving = by_level.get("target", spread)
         mean = driving.mean()
@@ -220,12 +217,6 @@ class Committee:
                 f"a QM region of charge {self.charge} and spin {self.spin} was expected by the committee (frame"
                 f" {frame.hash[:12]} has {frame.charge} and {frame.spin}): train one for it"
             )
-
-    def _derivatives(self, frame: Frame, surroundings: Surroundings) -> dict[LevelName, Derivatives]:
-        found = {level: stack.derivatives(frame, surroundings) for level, stack in self._stacks.items()}
-        if self.learn == "difference" and "target" in found:
-            found["target"] = found["environment"] + found["target"]
-        return found
 
 
 def _deviations(spread: Derivatives, surroundings: Surroundings) -> Floats:

@@ -32,8 +32,6 @@ def record(function: Function, arguments: Sequence[Tensor], *, frozen: bool = Fa
     values of tensors.
     """
     graph = make_fx(function)(*arguments)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # constants of the graph are meant to be constant
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -17,12 +17,12 @@ LEVELS: tuple[LevelName, ...] = ("environment", "target")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
-    """Weights of one `Potential`, and the energy per element (eV) that its output is relative to.
+    """Weights of one level, and the energy per element (eV) that its output is relative to.
 
     Attributes
     ----------
     state
-        State dict of the network in single precision, on the CPU.
+        State dict of a `Potential`; of a difference, its ``weight`` alone.
     references
         Atomic number -> eV; sums in double precision what a network in single precision could not resolve.
     has_forces
@@ -42,7 +42,7 @@ class Network:
 class Member:
     """One member of a committee: a network per level that it learned.
 
-    With `learn` = ``difference`` the target network adds to the environment's; otherwise it stands alone.
+    With ``learn: difference`` the target's weights add to the environment's network; otherwise they are one of their own.
 
     Attributes
     ----------
@@ -66,8 +66,3 @@ def fit_references(numbers: list[Ints], energies: Floats) -> dict[int, float]:
     counts = np.array([[np.count_nonzero(atoms == element) for element in elements] for atoms in numbers], dtype=float)
     solution = np.linalg.lstsq(counts, energies, rcond=None)[0]
     return {element: float(value) for element, value in zip(elements, solution, strict=True)}
-
-
-def network_charge(level: LevelName, learn: str, charge: int) -> int:
-    """Sum of the latent charges of a level's network: 0 for the difference of two levels, else that of the region."""
-    return 0 if level == "target" and learn == "difference" else charge

@@ -6,7 +6,7 @@ r"""`Potential`: a SchNetPack PaiNN that sees the potential and the field of the
 with latent charges :math:`q_i` that add up to the total charge Q, and :math:`\bar\phi_i = \phi_i - \langle\phi\rangle`: a
 constant potential c changes the energy by exactly Q c. The potential enters the scalar features of PaiNN
 (Schuett, Unke, Gastegger, ICML 2021), the field is the initial value of its vector features, both with one weight per
-element and feature, so that the energy is invariant under rotations. References of energy are added in `committee`.
+element and feature, so that the energy is invariant under rotations. References of energy are added in `stack`.
 """
 
 from __future__ import annotations
@@ -84,30 +84,61 @@ class Potential(nn.Module):
         positions, potential, field
             (B, n, 3) angstrom, (B, n) eV/e, (B, n, 3) eV/(e angstrom).
         """
-        energies, charges = self.energies_and_charges(numbers, positions, potential, field)
-        if self.settings.environment == "blind":
-            return energies
-        return energies + (charges * potential).sum(1)
+        return self.with_descriptors(numbers, positions, potential, field)[0]
 
-    def energies_and_charges(
+    def with_descriptors(
         self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Energies (B,) without the interaction of the latent charges, and those charges (B, n)."""
+        """Energies (B,), and the scalar features summed over the atoms (B, F), on which a difference is built."""
+        scalars = self._scalars(numbers, positions, potential, field)
+        energies = self.scale * self.energy(scalars).squeeze(-1).sum(1)
+        if self.settings.environment != "blind":
+            energies = energies + (self._charges(scalars) * potential).sum(1)
+        return energies, scalars.sum(1)
+
+    def latent_charges(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
+        """Latent charges (B, n) in e; they add up to the total charge."""
+        return self._charges(self._scalars(numbers, positions, potential, field))
+
+    def _scalars(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
         batch, n = potential.shape
-        i, j = (torch.from_numpy(index) for index in _pairs(n))
+        i, j = (torch.from_numpy(index) for index in np.nonzero(~np.eye(n, dtype=bool)))
         offsets = (torch.arange(batch) * n)[:, None]
         pairs = ((i + offsets).reshape(-1), (j + offsets).reshape(-1))
         vectors = (positions[:, j] - positions[:, i]).reshape(-1, 3)
         seen = 0.0 if self.settings.environment == "blind" else 1.0
-        centred = seen * (potential - potential.mean(1, keepdim=True))
-        scalars, _ = self.representation(
-            numbers.repeat(batch), pairs, vectors, centred.reshape(-1), seen * field.reshape(-1, 3)
-        )
-        energies = self.scale * self.energy(scalars).reshape(batch, n).sum(1)
+        centred = (seen * (potential - potential.mean(1, keepdim=True))).reshape(-1)
+        scalars, _ = self.representation(numbers.repeat(batch), pairs, vectors, centred, seen * field.reshape(-1, 3))
+        return scalars.reshape(batch, n, -1)
+
+    def _charges(self, scalars: Tensor) -> Tensor:
+        n = scalars.shape[1]
         if not self.settings.latent_charges:
-            return energies, torch.full_like(potential, self.charge / n)
-        charges = self.charges(scalars).reshape(batch, n)
-        return energies, charges + (self.charge - charges.sum(1, keepdim=True)) / n
+            return torch.full_like(scalars[..., 0], self.charge / n)
+        charges = self.charges(scalars).squeeze(-1)
+        return charges + (self.charge - charges.sum(1, keepdim=True)) / n
+
+
+class WithDifference(nn.Module):
+    """A potential and, as a linear function of its summed scalar features, what another level adds to it.
+
+    Parameters
+    ----------
+    potential
+        The network of the lower level.
+    """
+
+    def __init__(self, potential: Potential) -> None:
+        super().__init__()
+        self.potential = potential
+        self.register_buffer("weight", torch.zeros(potential.settings.features))
+
+    weight: Tensor
+
+    def forward(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
+        """Energies (B, 2) of the lower and the higher level; arguments as in `Potential.forward`."""
+        energies, descriptors = self.potential.with_descriptors(numbers, positions, potential, field)
+        return torch.stack([energies, energies + descriptors @ self.weight], dim=1)
 
 
 def build(settings: PotentialSettings, charge: int, seed: int) -> Potential:
@@ -117,8 +148,3 @@ def build(settings: PotentialSettings, charge: int, seed: int) -> Potential:
     network = Potential(settings, charge)
     torch.set_rng_state(state)
     return network
-
-
-def _pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
-    i, j = np.nonzero(~np.eye(n, dtype=bool))
-    return i.astype(np.int64), j.astype(np.int64)

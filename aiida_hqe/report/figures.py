@@ -64,7 +64,7 @@ def _svg(name: str, draw: Callable[[CampaignRecord], Figure], record: CampaignRe
 
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         buffer = io.StringIO()
-        draw(record).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        draw(record).savefig(buffer, format="svg", dpi=220, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -72,7 +72,7 @@ def _svg(name: str, draw: Callable[[CampaignRecord], Figure], record: CampaignRe
     return re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
 
 
-def _panels(columns: int, width: float = 7.4, height: float = 2.6) -> tuple[Figure, list[Axes]]:
+def _panels(columns: int, width: float = 8.3, height: float = 2.8) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -82,7 +82,7 @@ def _panels(columns: int, width: float = 7.4, height: float = 2.6) -> tuple[Figu
 def _learning(record: CampaignRecord) -> Figure:
     points = record.learning_curve
     energies = all(point.energy_error is not None for point in points)
-    figure, axes = _panels(2 if energies else 1, width=7.4 if energies else 4.4)
+    figure, axes = _panels(2 if energies else 1, width=8.3 if energies else 4.6)
     frames = [point.training_frames for point in points]
     for point in points:
         members = MEV * np.array(point.member_errors)
@@ -92,7 +92,7 @@ def _learning(record: CampaignRecord) -> Figure:
         axes[0], frames, [point.force_error for point in points], [point.force_error_uncertainty for point in points], BLUE,
         "committee mean",
     )  # fmt: skip
-    axes[0].set(title="a  Force error", ylabel="force error / meV Å$^{-1}$", xlabel="training frames")
+    axes[0].set(title="a  Force error", ylabel="force error / meV/Å", xlabel="training frames")
     if energies:
         _error_line(
             axes[1], frames, [point.energy_error or 0.0 for point in points],
@@ -117,7 +117,7 @@ def _error_line(axis: Axes, x: Sequence[int], y: Sequence[float], error: Sequenc
 
 def _parity(record: CampaignRecord) -> Figure:
     assert record.parity is not None
-    figure, axes = _panels(3, height=2.7)
+    figure, axes = _panels(3, height=2.9)
     reference, predicted = (np.array(values) for values in record.parity.energies)
     if len(reference):
         shift = reference.mean()
@@ -127,8 +127,8 @@ def _parity(record: CampaignRecord) -> Figure:
         (axes[1], "b", "Forces on QM atoms", record.parity.forces),
         (axes[2], "c", "Forces on point charges", record.parity.mm_forces),
     ):
-        _diagonal(axis, np.array(pair[0]), np.array(pair[1]), "eV Å$^{-1}$")
-        axis.set(title=f"{letter}  {name}", xlabel="label / eV Å$^{-1}$", ylabel="committee / eV Å$^{-1}$")
+        _diagonal(axis, np.array(pair[0]), np.array(pair[1]), "eV/Å")
+        axis.set(title=f"{letter}  {name}", xlabel="label / eV/Å", ylabel="committee / eV/Å")
     return figure
 
 
@@ -139,11 +139,10 @@ def _diagonal(axis: Axes, reference: Any, predicted: Any, unit: str) -> None:
     margin = 0.05 * (high - low or 1.0)
     axis.plot([low - margin, high + margin], [low - margin, high + margin], color=GREY, linewidth=0.8)
     many = len(reference) > 300
-    axis.plot(
-        reference, predicted, ".", color=BLUE, markersize=2.5 if many else 4.5, alpha=0.6, markeredgewidth=0, rasterized=many
-    )
+    marker, size = (".", 2.5) if many else ("o", 3.5)
+    axis.plot(reference, predicted, marker, color=BLUE, markersize=size, alpha=0.6, markeredgewidth=0, rasterized=many)
     error = np.abs(predicted - reference)
-    scale, shown = (MEV, "meV Å$^{-1}$") if unit.startswith("eV") else (1.0, unit)
+    scale, shown = (MEV, "meV/Å") if unit == "eV/Å" else (1.0, unit)
     text = f"MAE {scale * error.mean():.3g} {shown}\nRMSE {scale * np.sqrt((error**2).mean()):.3g} {shown}"
     axis.text(0.04, 0.96, text, transform=axis.transAxes, va="top", fontsize=7.5)
     axis.set_aspect("equal", adjustable="datalim")
@@ -162,7 +161,7 @@ def _calibration(record: CampaignRecord) -> Figure:
     axes[0].plot(bounds[covered], errors[covered], "o", color=BLUE, markersize=3.5, label="covered")
     axes[0].plot(bounds[~covered], errors[~covered], "x", color=VERMILION, markersize=4.5, label="not covered")
     axes[0].set(
-        title="a  Held-out frames, last round", xlabel="calibrated bound / meV Å$^{-1}$", ylabel="force error / meV Å$^{-1}$",
+        title="a  Held-out frames, last round", xlabel="calibrated bound / meV/Å", ylabel="force error / meV/Å",
         xlim=(0, top), ylim=(0, top),
     )  # fmt: skip
     axes[0].legend(loc="upper left")
@@ -193,15 +192,15 @@ def _with_threshold(record: CampaignRecord) -> list[Selection]:
 
 def _selection(record: CampaignRecord) -> Figure:
     shown = _with_threshold(record)[-4:]
-    figure, axes = _panels(len(shown), width=max(3.7, 7.4 * len(shown) / 3) if len(shown) < 3 else 7.4, height=2.4)
-    largest = max(max(item.disagreements + [item.threshold or 0.0]) for item in shown)
+    figure, axes = _panels(len(shown), width=max(3.9, min(8.3, 2.8 * len(shown))), height=2.5)
+    largest = max(max([*item.disagreements, item.threshold or 0.0]) for item in shown)
     bins = np.linspace(0, 1.05 * MEV * largest, 22)
     for axis, item in zip(axes, shown, strict=True):
         axis.hist(MEV * np.array(item.disagreements), bins, color=SKY, label="sampled")
         axis.hist(MEV * np.array(item.flagged), bins, color=BLUE, label="flagged")
         if item.threshold is not None:
             axis.axvline(MEV * item.threshold, color=VERMILION, linestyle="--", linewidth=1.0, label="threshold")
-        axis.set(title=f"Round {item.round}", xlabel="force disagreement / meV Å$^{-1}$")
+        axis.set(title=f"Round {item.round}", xlabel="force disagreement / meV/Å")
     axes[0].set_ylabel("frames")
     axes[-1].legend()
     return figure

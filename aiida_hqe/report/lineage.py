@@ -126,8 +126,8 @@ def lineage(pk: int) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``frame`` (hash), ``campaign``, ``round``, ``reason``, ``rank``, ``committee`` and ``calibration`` (uuids), ``members`` (deviation of
-        each from the mean), ``disagreement``, ``threshold``, ``bound``, ``force_error`` (found once labelled), in eV/angstrom;
+        ``frame`` (hash), ``campaign``, ``round``, ``reason``, ``rank``, ``committee`` and ``calibration`` (uuids), ``members``
+        (deviation of each from the mean), ``disagreement``, ``threshold``, ``bound``, ``force_error`` (found once labelled), in eV/angstrom;
         ``energy``, ``environment_energy`` (eV); ``seconds``, ``core_seconds`` (s); ``used_for``; pks ``sampled_by``,
         ``selected_by``, ``expected_by``, ``labelled_by``. A key that does not apply is ``None``.
     """
@@ -210,7 +210,7 @@ def find(prefix: str) -> list[dict[str, Any]]:
     hashes = sorted({item["frame"] for item in found})
     if len(hashes) > 1:
         shown = ", ".join(frame[:12] for frame in hashes[:3])
-        raise InputError(f"the hash of one labelled frame was expected ({prefix!r} begins {len(hashes)}: {shown}): give more digits")
+        raise InputError(f"the hash of one labelled frame was expected ({prefix!r} begins {len(hashes)}, {shown}): give more")
     if not hashes:
         raise InputError(
             f"the hash of a labelled frame, or its beginning, was expected (no campaign here labelled {prefix!r}):"

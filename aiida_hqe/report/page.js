@@ -12,7 +12,8 @@
     ["Why it was labelled", "reason"],
     ["Rank among the flagged", "rank"],
     ["Flagged by committee", "committee"],
-    ["Driven and judged by members’ deviations", "members", (list) => list.map((value) => (1000 * value).toFixed(1)).join(", ") + " meV/Å"],
+    ["Calibration", "calibration"],
+    ["Deviation of each member", "members", (list) => list.map((value) => (1000 * value).toFixed(1)).join(", ") + " meV/Å"],
     ["Disagreement", "disagreement", mev],
     ["Threshold (disagreement)", "threshold", mev],
     ["Calibrated bound", "bound", mev],
@@ -26,6 +27,7 @@
     ["Used for", "used_for"],
     ["Sampled by calculation", "sampled_by"],
     ["Selected by", "selected_by"],
+    ["Predicted by calculation", "expected_by"],
     ["Labelled by calculation", "labelled_by"],
   ];
 

@@ -17,12 +17,20 @@ SECTIONS = (
 """Headings of the page, in order."""
 
 
+NOTHING = "\u2013"
+"""What stands in a table where there is no number."""
+
+
 def render(record: CampaignRecord) -> str:
     """HTML of the page; it holds no address of anything outside itself."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FunctionLoader(_read),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(mev=_mev, percent=_percent, number=_number, duration=_duration)
     return environment.get_template("page.html").render(
@@ -76,15 +84,15 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 def _mev(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{MEV * value:.{digits}f}"
+    return NOTHING if value is None else f"{MEV * value:.{digits}f}"
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+    return NOTHING if value is None else f"{100 * value:.0f} %"
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def _duration(seconds: float) -> str:

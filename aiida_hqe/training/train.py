@@ -11,11 +11,12 @@ import torch
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame, Frames
 from aiida_hqe.potentials.committee import Committee
-from aiida_hqe.potentials.member import LevelName, Member, Network, fit_references, network_charge
+from aiida_hqe.potentials.member import LevelName, Member, Network, fit_references
 from aiida_hqe.potentials.model import Potential, build
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.surroundings import Surroundings
-from aiida_hqe.training.batches import Block, blocks
+from aiida_hqe.training.batches import blocks
+from aiida_hqe.training.difference import fit_difference
 from aiida_hqe.training.fit import Fit, Step, fit
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import Targets, difference, levels_of, targets
@@ -110,7 +111,9 @@ class _Course:
 
     def train(self, level: LevelName, environment: Network | None) -> Network:
         """Train the network of `level`, after that of the environment."""
-        wanted = [self._wanted(frame, level) for frame in self.frames]
+        if level == "target" and self.learn == "difference" and environment is not None:
+            return self._difference(environment)
+        wanted = [targets(frame, level) for frame in self.frames]
         start, network = self._start(level, wanted, environment)
         references = np.array([start.reference(frame.numbers) for frame in self.frames])
         result = self._fit(level, network, wanted, references)
@@ -119,8 +122,15 @@ class _Course:
         state = {name: tensor.detach().clone() for name, tensor in result.network.state_dict().items()}
         return Network(state, start.references, wanted[0].forces is not None)
 
-    def _wanted(self, frame: Frame, level: LevelName) -> Targets:
-        return difference(frame) if level == "target" and self.learn == "difference" else targets(frame, level)
+    def _difference(self, environment: Network) -> Network:
+        potential = build(self.potential, self.frames[0].charge, seed=0)
+        potential.load_state_dict(dict(environment.state))
+        wanted = [difference(frame) for frame in self.frames]
+        found = fit_difference(potential, self.frames, wanted, self.held, self.training)
+        step: Step = {"loss": found.loss, "validation": found.validation, "ridge": found.strength}
+        self.history.append({"member": self.member, "level": "target"} | step)
+        self.summary["target"] = {"validation": found.validation, "ridge": found.strength}
+        return found.network
 
     def _fit(self, level: LevelName, network: Potential, wanted: list[Targets], references: Floats) -> Fit:
         chosen = [[i for i in range(len(wanted)) if (i in self.held) == held] for held in (False, True)]
@@ -128,7 +138,8 @@ class _Course:
             blocks([self.frames[i] for i in part], [wanted[i] for i in part], references[part], self.dtype)
             for part in chosen
         )
-        total, done = sum(self._epochs(name) for name in self.levels), self._done
+        trained = self.levels if self.learn != "difference" else self.levels[:1]
+        total, done = sum(self._epochs(name) for name in trained), self._done
         self._done += self._epochs(level)
         report = None if self.progress is None else lambda epoch, _: self.progress(done + epoch, total)
         seed = _seed(self.seed, self.member, level, "batches")
@@ -140,8 +151,7 @@ class _Course:
         return self.training.target_epochs if level == "target" and len(self.levels) == 2 else self.training.epochs
 
     def _start(self, level: LevelName, wanted: list[Targets], environment: Network | None) -> tuple[Network, Potential]:
-        charge = network_charge(level, self.learn, self.frames[0].charge)
-        network = build(self.potential, charge, _seed(self.seed, self.member, level, "weights"))
+        network = build(self.potential, self.frames[0].charge, _seed(self.seed, self.member, level, "weights"))
         numbers = [frame.numbers for frame in self.frames]
         energies = np.array([want.energy for want in wanted])
         if self.initial is not None:
@@ -215,6 +225,3 @@ def _ranges(frames: Frames) -> dict[str, float]:
 def _seed(seed: int, member: int, level: LevelName, purpose: str) -> int:
     code = {"environment": 0, "target": 1}[level] * 2 + {"weights": 0, "batches": 1}[purpose]
     return int(np.random.SeedSequence([seed, member, code]).generate_state(1)[0])
-
-
-__all__ = ["Block", "train_member", "validation_fold"]

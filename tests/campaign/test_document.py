@@ -76,11 +76,10 @@ def test_a_fault_is_one_line_with_its_line_key_and_remedy(tmp_path: Path, text: 
 
 
 def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    lines = fault(tmp_path, "flag: maybe\nlength: 1\nstep: 3\n").splitlines()
-    assert [line.split(": ")[-2 if "did you" in line else 0].split(":")[-1] for line in lines[:2]] == ["1", "2"] or len(lines) == 3
-    assert "flag" in lines[0]
-    assert "length" in lines[1]
-    assert "did you mean steps?" in lines[2]
+    first, second, third = fault(tmp_path, "flag: maybe\nlength: 1\nstep: 3\n").splitlines()
+    assert first == "1: flag: true or false was expected (got 'maybe')"
+    assert ":2: length: " in second
+    assert third.endswith(":3: step: a known key was expected (got 'step'): did you mean steps?")
 
 
 def test_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
@@ -111,14 +110,15 @@ def test_a_missing_file_and_a_directory_are_named(tmp_path: Path) -> None:
 
 
 tree = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(["1 nm", "ccsd(t)", "inf"]),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(["1 nm", "hf", "inf"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=12,
 )
-keys = sorted({key for model in (Campaign, Level, *(f.annotation for f in Campaign.model_fields.values())) for key in getattr(model, "model_fields", ())})
+models = [Campaign, Level, *(field.annotation for field in Campaign.model_fields.values())]
+keys = sorted({key for model in models for key in getattr(model, "model_fields", ())})
 section = st.dictionaries(st.sampled_from(keys) | st.text(max_size=6), tree, max_size=5)
 only_input_errors = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -85,7 +85,7 @@ def methanol(sampling: SamplingSettings) -> Assembly:
         qm={"residues": ["MOH"]},
         cores=[{"atoms": [4, 5]}],
         charge=0,
-        cutoff="6 angstrom",
+        cutoff="5.5 angstrom",
         switch_width="1.5 angstrom",
     )
     directory = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"

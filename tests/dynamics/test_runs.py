@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from openmm import unit
 
+from aiida_hqe.dynamics.driver import Driver
 from aiida_hqe.dynamics.prepare import prepare
 from aiida_hqe.dynamics.region import RegionForce
 from aiida_hqe.dynamics.sample import sample
@@ -23,7 +24,7 @@ from .conftest import Answer, Springs
 
 
 def total_energies(
-    assembly: Assembly, sampling: SamplingSettings, driver: Springs | None, chunks: int, steps: int = 20
+    assembly: Assembly, sampling: SamplingSettings, driver: Driver | None, chunks: int, steps: int = 20
 ) -> Floats:
     """Total energy (eV) along an NVE run."""
     force = None if driver is None else RegionForce(assembly, driver)

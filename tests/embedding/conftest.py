@@ -31,7 +31,7 @@ def dimer(water) -> Frame:
         numbers=[8, 1, 1] * 2,
         positions=np.vstack([WATER, second]),
         core=[1, 1, 1, 0, 0, 0],
-        mm_positions=CHARGES + [0.0, -2.0, 3.0],
+        mm_positions=np.add(CHARGES, [0.0, -2.0, 3.0]),
     )
 
 
@@ -58,6 +58,4 @@ def methanol() -> Frame:
 def radical(dimer) -> Frame:
     """A hydroxyl radical that donates a hydrogen bond to water, without charges; the radical is the core."""
     kept = [0, 2, 3, 4, 5]
-    return Frame(
-        numbers=dimer.numbers[kept], positions=dimer.positions[kept], charge=0, spin=1, core=[1, 1, 0, 0, 0]
-    )
+    return Frame(numbers=dimer.numbers[kept], positions=dimer.positions[kept], charge=0, spin=1, core=[1, 1, 0, 0, 0])

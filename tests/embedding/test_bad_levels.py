@@ -106,7 +106,9 @@ def test_local_coupled_cluster_without_its_package_says_what_to_install(water):
     ],
 )
 def test_local_coupled_cluster_refuses_what_it_cannot_do(water, change, core, embedding, word):
-    refused(water.replace(**change), make_level(core={"method": "lno-ccsd(t)", **core}, embedding=embedding), "input", word)
+    refused(
+        water.replace(**change), make_level(core={"method": "lno-ccsd(t)", **core}, embedding=embedding), "input", word
+    )
 
 
 @pytest.mark.skipif(importlib.util.find_spec("dftd3") is not None, reason="dftd3 is installed")

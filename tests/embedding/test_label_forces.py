@@ -55,7 +55,7 @@ def test_pbe_forces_are_the_derivative_of_the_energy_up_to_the_grid(water):
 
 
 def test_smearing_a_far_charge_changes_nothing(water):
-    far = water.replace(mm_positions=water.mm_positions + [0.0, 0.0, 12.0])
+    far = water.replace(mm_positions=np.add(water.mm_positions, [0.0, 0.0, 12.0]))
     point, smeared = (
         solve_environment(far, make_level(environment={"charge_radius": radius}).environment).energy
         for radius in (None, "0.5 angstrom")

@@ -75,7 +75,7 @@ def sample_record() -> CampaignRecord:
         selections=[
             Selection(round=0, disagreements=[], flagged=[], threshold=None),
             *(
-                Selection(round=n, disagreements=(d := rng.gamma(4, 0.02, 40)).tolist(), flagged=d[d > 0.08][:10].tolist(), threshold=0.08)
+                Selection(round=n, disagreements=(d := rng.gamma(4, 0.02, 40)).tolist(), flagged=d[d > 0.08].tolist(), threshold=0.08)
                 for n in (1, 2)
             ),
         ],

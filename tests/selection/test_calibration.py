@@ -46,6 +46,12 @@ def test_factor_tends_to_the_quantile_of_the_scores() -> None:
     assert calibration.coverage == pytest.approx(0.9, abs=2e-3)
 
 
+@pytest.mark.parametrize(("size", "rank"), [(9, 9), (10, 10), (18, 18), (19, 18), (20, 19), (40, 37)])
+def test_factor_is_the_score_of_the_rank_that_exchangeability_asks_for(size: int, rank: int) -> None:
+    scores = np.random.default_rng(3).permutation(np.arange(1.0, size + 1.0))
+    assert calibrate(*made((0.1 * score, 0.1) for score in scores), 0.9).force_factor == pytest.approx(rank)
+
+
 def test_coverage_drops_under_shift() -> None:
     calibration = calibrate(*_population(60), 0.9)
     assert coverage(calibration, *_population(200, overconfidence=9.0, seed=3, start=100)) < 0.6

@@ -1,0 +1,171 @@
+"""Commands on campaigns: what they print, and that bad input ends with exit code 2 and one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida import orm
+from campaign_graph import Graph, build, committee_file
+from click.testing import CliRunner, Result
+
+from aiida_hqe.cli import main
+from aiida_hqe.frames import Frames
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory, hqe_code: Any) -> Graph:
+    return build(tmp_path_factory.mktemp("graph"), hqe_code.computer)
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def printed(*arguments: Any) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: Any, code: int = 2) -> str:
+    """The one line on standard error of a command that is refused."""
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_status_is_a_line_and_a_table(graph: Graph) -> None:
+    lines = printed("status", graph.campaign.pk).splitlines()
+    assert lines[0] == f"campaign {graph.campaign.pk} (small): finished"
+    assert lines[1].split()[:3] == ["round", "sampled", "uncertain"]
+    assert lines[3].split()[0] == "0"
+    assert "200.0 +- 10.0" in lines[3]
+    assert lines[-1] == "verdict: not converged"
+
+
+def test_status_as_json_holds_the_rounds(graph: Graph) -> None:
+    state = json.loads(printed("status", graph.campaign.uuid, "--json"))
+    assert state["pk"] == graph.campaign.pk
+    assert state["rounds"][1]["failed"] == 1
+
+
+def test_watching_an_ended_campaign_shows_its_table_at_once(graph: Graph) -> None:
+    assert "verdict: not converged" in printed("watch", graph.campaign.pk)
+
+
+def test_why_tells_committee_bound_threshold_and_cost(graph: Graph) -> None:
+    text = printed("why", graph.flagged[0].hash[:16])
+    for words in (graph.committee.uuid, "80.0 meV/angstrom, threshold 50.0", "160.0 meV/angstrom", "2.0 s", "rank          1"):
+        assert words in text
+    item = json.loads(printed("why", graph.flagged[0].hash[:16], "--json"))
+    assert item["committee"] == graph.committee.uuid
+    assert item["labelled_by"] == graph.label_jobs[1].pk
+
+
+def test_why_by_number_and_of_the_first_set(graph: Graph) -> None:
+    text = printed("why", f"{graph.campaign.pk}:0")
+    assert graph.first[0].hash in text
+    assert "first set" in text
+    assert "none yet" in text
+
+
+def test_the_report_is_written(graph: Graph, tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    assert printed("report", graph.campaign.pk, "-o", target).strip() == str(target)
+    page = target.read_text(encoding="utf-8")
+    assert graph.campaign.uuid in page
+    assert graph.flagged[0].hash in page
+
+
+def test_frames_and_committee_come_out_and_in_again(graph: Graph, tmp_path: Path) -> None:
+    target = tmp_path / "labels.h5"
+    assert "8 frames" in printed("export", "frames", graph.campaign.pk, "-o", target)
+    assert Frames.read(target) == graph.campaign.outputs.labels.frames
+    node = json.loads(printed("import", target, "--json"))
+    assert orm.load_node(node["uuid"]).n_labelled == 8
+    target = tmp_path / "committee.safetensors"
+    assert "4 members" in printed("export", "committee", graph.campaign.pk, "-o", target)
+    assert target.read_bytes() == committee_file(tmp_path).read_bytes()
+
+
+def test_an_archive_holds_the_whole_campaign(graph: Graph, tmp_path: Path) -> None:
+    target = tmp_path / "campaign.aiida"
+    printed("export", "archive", graph.campaign.pk, "-o", target)
+    assert target.stat().st_size > 1000
+    assert "imported" in printed("import", target)
+
+
+@pytest.mark.parametrize("command", [["status"], ["watch"], ["report"], ["stop"], ["export", "frames"], ["export", "archive"]])
+def test_an_unknown_campaign_is_bad_input(hqe_code: Any, command: list[str]) -> None:
+    assert "pk or uuid of a campaign was expected (got '987654')" in refused(*command, 987654)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["why", "ffffffffffff"], "no campaign here labelled"),
+        (["why", "987654:0"], "pk or uuid of a campaign was expected"),
+        (["extend", "987654", "--iterations", "1"], "pk or uuid of a campaign was expected"),
+        (["import", "nowhere.xyz"], "a file was expected (got none)"),
+        (["submit", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_bad_input_is_one_line(graph: Graph, hqe_code: Any, arguments: list[str], words: str) -> None:
+    extra = ["--code", hqe_code.uuid] if arguments[0] == "submit" else []
+    assert words in refused(*arguments, *extra)
+
+
+def test_an_index_beyond_the_labels_is_bad_input(graph: Graph) -> None:
+    assert "below 8" in refused("why", f"{graph.campaign.pk}:8")
+
+
+def test_a_campaign_that_ended_cannot_be_stopped(graph: Graph) -> None:
+    assert "a running campaign was expected" in refused("stop", graph.campaign.pk)
+
+
+def test_a_running_campaign_is_asked_to_stop_through_an_extra(hqe_code: Any) -> None:
+    from aiida_hqe.queries import CAMPAIGN
+
+    node = orm.WorkChainNode(process_type=CAMPAIGN).store()
+    assert "ends after its present round" in printed("stop", node.pk)
+    assert node.base.extras.get("hqe_stop") is True
+
+
+def test_a_campaign_without_outputs_has_nothing_to_export(hqe_code: Any, tmp_path: Path) -> None:
+    from aiida_hqe.queries import CAMPAIGN
+
+    node = orm.WorkChainNode(process_type=CAMPAIGN)
+    node.base.attributes.set("process_state", "running")
+    node.store()
+    assert "has no labels yet" in refused("export", "frames", node.pk, "-o", tmp_path / "x.xyz")
+
+
+def test_export_overwrites_nothing_unasked(graph: Graph, tmp_path: Path) -> None:
+    target = tmp_path / "labels.xyz"
+    target.write_text("precious")
+    assert "--force" in refused("export", "frames", graph.campaign.pk, "-o", target)
+    assert target.read_text() == "precious"
+    printed("export", "frames", graph.campaign.pk, "-o", target, "--force")
+    assert "ends in" in refused("export", "frames", graph.campaign.pk, "-o", tmp_path / "labels.pdb")
+
+
+def test_import_names_the_suffixes_it_knows(hqe_code: Any, tmp_path: Path) -> None:
+    (tmp_path / "frames.pdb").write_text("x")
+    assert ".safetensors" in refused("import", tmp_path / "frames.pdb")
+    (tmp_path / "broken.aiida").write_text("x")
+    assert "an AiiDA archive was expected" in refused("import", tmp_path / "broken.aiida")
+
+
+def test_submit_without_the_code_says_how_to_make_it(hqe_code: Any, tmp_path: Path) -> None:
+    message = refused("submit", tmp_path / "campaign.yaml", "--code", "no-such-code")
+    assert "verdi code create core.code.installed" in message
+
+
+def test_the_report_cannot_be_written_into_a_folder_that_is_not_there(graph: Graph, tmp_path: Path) -> None:
+    assert "can be written" in refused("report", graph.campaign.pk, "-o", tmp_path / "nowhere" / "page.html")

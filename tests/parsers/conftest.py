@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def parse(hqe_code: Any) -> Callable[..., Any]:
+    """Parse a folder of files as the result of a job with these inputs; returns outputs and the parser's process node."""
+    from aiida import orm
+    from aiida.common import LinkType
+    from aiida.plugins import ParserFactory
+
+    def run(job: str, contents: Mapping[str, str | bytes], **inputs: Any) -> tuple[Any, Any]:
+        node = orm.CalcJobNode(computer=hqe_code.computer, process_type=f"aiida.calculations:hqe.{job}")
+        for name, value in inputs.items():
+            node.base.links.add_incoming(value.store(), link_type=LinkType.INPUT_CALC, link_label=name)
+        node.store()
+        retrieved = orm.FolderData()
+        for name, content in contents.items():
+            retrieved.base.repository.put_object_from_bytes(content.encode() if isinstance(content, str) else content, name)
+        retrieved.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label="retrieved")
+        retrieved.store()
+        return ParserFactory(f"hqe.{job}").parse_from_node(node)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def status() -> Callable[..., str]:
+    """Text of a ``status.json``."""
+
+    def make(state: str = "finished", **entries: Any) -> str:
+        return json.dumps({"state": state, "seconds": 1.5, "peak_memory": 200.0, **entries})
+
+    return make

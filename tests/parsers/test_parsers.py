@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from aiida_hqe import hdf5
+from aiida_hqe.data.frames import FramesData
+from aiida_hqe.frames import Frame, Frames
+from aiida_hqe.jobs import files
+from aiida_hqe.labels import Label
+from aiida_hqe.predictions import Prediction
+
+Parse = Callable[..., Any]
+MakeStatus = Callable[..., str]
+
+JOBS = ("prepare", "label", "train", "sample", "predict")
+HEADER = {
+    "elements": [1, 8], "levels": ["environment"], "force_level": "environment", "learn": "direct", "members": {"0": {}},
+    "checksum": "0",
+}  # fmt: skip
+
+
+def hydrogens(n: int = 3) -> Frames:
+    return Frames(Frame(numbers=[1, 1], positions=[[0, 0, 0], [0.74 + 0.01 * i, 0, 0]], charge=0, spin=0) for i in range(n))
+
+
+def label(frame: Frame) -> Label:
+    zero = [(0.0, 0.0, 0.0)] * 2
+    return Label(status="ok", frame=frame.hash, environment_energy=-31.0, environment_forces=zero, seconds=2.0)
+
+
+def failure(frame: Frame) -> Label:
+    return Label(status="failed", frame=frame.hash, error_kind="convergence", message="the SCF did not converge")
+
+
+def lines(*labels: Label) -> str:
+    return "".join(label.model_dump_json() + "\n" for label in labels)
+
+
+def content(path: Path, write: Callable[[Path], None]) -> bytes:
+    write(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(
+    ("kind", "exit_status"),
+    [("input", 200), ("convergence", 400), ("resource", 410), ("integrity", 420), ("error", 490)],
+)
+def test_each_kind_of_error_has_its_exit_code_and_message(
+    parse: Parse, status: MakeStatus, job: str, kind: str, exit_status: int
+) -> None:
+    outputs, node = parse(job, {files.STATUS: status("failed", error_kind=kind, message="why it failed")})
+    assert node.exit_status == exit_status
+    assert "why it failed" in node.exit_message
+    assert outputs["status"]["error_kind"] == kind
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_without_status_was_killed(parse: Parse, job: str) -> None:
+    outputs, node = parse(job, {})
+    assert (node.exit_status, list(outputs)) == (300, [])
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("text", ["", "{", '{"state": "excellent"}', b"\xff\xfe"], ids=["empty", "cut", "unknown", "bytes"])
+def test_an_unreadable_status_is_told(parse: Parse, job: str, text: str | bytes) -> None:
+    assert parse(job, {files.STATUS: text})[1].exit_status == 320
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_missing_result_is_named(parse: Parse, status: MakeStatus, job: str) -> None:
+    inputs = {"frames": FramesData.from_frames(hydrogens())} if job == "label" else {}
+    _, node = parse(job, {files.STATUS: status()}, **inputs)
+    assert node.exit_status == 310
+    assert node.exit_message.endswith((".h5", ".jsonl", ".safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("job", "result"),
+    [("label", files.LABELS), ("train", files.TRAINED), ("sample", files.SAMPLED), ("predict", files.PREDICTIONS)],
+)
+def test_a_damaged_result_is_unreadable(parse: Parse, status: MakeStatus, job: str, result: str) -> None:
+    inputs = {"frames": FramesData.from_frames(hydrogens())} if job == "label" else {}
+    damaged = {files.STATUS: status(), result: b"damaged\n", files.HISTORY: "{}", files.FINAL: b""}
+    assert parse(job, damaged, **inputs)[1].exit_status == 320
+
+
+def test_labels_become_frames_in_their_order(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    found = lines(*(label(frame) for frame in reversed(frames)))
+    outputs, node = parse("label", {files.STATUS: status(), files.LABELS: found}, frames=FramesData.from_frames(frames))
+    assert node.is_finished_ok
+    assert "failed" not in outputs
+    assert outputs["frames"].frames.hashes == frames.hashes
+    assert outputs["frames"].n_labelled == 3
+    assert outputs["frames"].frames[0].info["seconds"] == 2.0
+
+
+def test_a_frame_that_failed_costs_that_frame_only(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    found = lines(label(frames[0]), failure(frames[1]), label(frames[2]))
+    contents = {files.STATUS: status("partial"), files.LABELS: found}
+    outputs, node = parse("label", contents, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 510
+    assert outputs["frames"].frames.hashes == [frames[0].hash, frames[2].hash]
+    assert outputs["failed"].get_dict() == {
+        frames[1].hash: {"error_kind": "convergence", "message": "the SCF did not converge"}
+    }
+
+
+def test_a_batch_of_failures_has_its_own_exit_code(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    contents = {files.STATUS: status("partial"), files.LABELS: lines(*(failure(frame) for frame in frames))}
+    outputs, node = parse("label", contents, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 520
+    assert "frames" not in outputs
+    assert len(outputs["failed"].get_dict()) == 3
+
+
+def test_a_killed_label_job_keeps_the_frames_it_finished(parse: Parse) -> None:
+    frames = hydrogens()
+    cut = lines(label(frames[0])) + label(frames[1]).model_dump_json()[:40]
+    outputs, node = parse("label", {files.LABELS: cut}, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 500
+    assert "1 of 3" in node.exit_message
+    assert outputs["frames"].frames.hashes == [frames[0].hash]
+
+
+def test_a_failed_label_job_keeps_the_frames_it_finished(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    contents = {files.STATUS: status("failed", error_kind="resource", message="no memory"), files.LABELS: lines(label(frames[0]))}
+    outputs, node = parse("label", contents, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 410
+    assert outputs["frames"].n_frames == 1
+
+
+def test_a_sample_that_left_the_trust_region_is_kept(parse: Parse, status: MakeStatus, tmp_path: Path) -> None:
+    sampled = content(tmp_path / "sampled.h5", hydrogens().write)
+    contents = {files.STATUS: status("untrusted", message="too far"), files.SAMPLED: sampled, files.FINAL: b"state"}
+    outputs, node = parse("sample", contents)
+    assert node.exit_status == 500
+    assert "too far" in node.exit_message
+    assert outputs["frames"].n_frames == 3
+    assert outputs["assembly"].content == b"state"
+
+
+def test_a_finished_sample_is_put_out(parse: Parse, status: MakeStatus, tmp_path: Path) -> None:
+    sampled = content(tmp_path / "sampled.h5", hydrogens().write)
+    outputs, node = parse("sample", {files.STATUS: status(), files.SAMPLED: sampled, files.FINAL: b"state"})
+    assert node.is_finished_ok
+    assert set(outputs) == {"frames", "assembly", "status"}
+
+
+def test_trained_members_are_put_out_without_torch(parse: Parse, status: MakeStatus) -> None:
+    trained = save({"member.0.environment.w": np.zeros(3)}, {"hqe": json.dumps(HEADER)})
+    contents = {files.STATUS: status(), files.TRAINED: trained, files.HISTORY: "[[{\"epoch\": 1}]]"}
+    outputs, node = parse("train", contents)
+    assert node.is_finished_ok
+    assert outputs["committee"].n_members == 1
+    assert outputs["history"].get_dict() == {"members": [[{"epoch": 1}]]}
+
+
+def test_predictions_are_put_out(parse: Parse, status: MakeStatus, tmp_path: Path) -> None:
+    arrays = {"forces": np.zeros((2, 2, 3)), "mm_forces": np.zeros((2, 0, 3)), "energies": np.zeros(2)}
+    both = arrays | {f"environment_{name}": array for name, array in arrays.items()}
+    predictions = [Prediction(frame=frame.hash, **both) for frame in hydrogens()]
+    found = content(tmp_path / "predictions.h5", lambda path: hdf5.write_predictions(path, predictions))
+    outputs, node = parse("predict", {files.STATUS: status(), files.PREDICTIONS: found})
+    assert node.is_finished_ok
+    assert outputs["predictions"].content == found
+
+
+def test_a_prepared_assembly_is_put_out(parse: Parse, status: MakeStatus) -> None:
+    outputs, node = parse("prepare", {files.STATUS: status(), files.FINAL: b"assembly"})
+    assert node.is_finished_ok
+    assert outputs["assembly"].content == b"assembly"
