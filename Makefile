@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check-demo test test-slow lint types wheel check-wheel bench clean distclean
+.PHONY: help demo check-demo test test-slow lint types wheel check-wheel docs bench clean distclean
 
 BIN := .venv/bin
 COPY := .cache/installed
@@ -96,6 +96,9 @@ $(COPY)/.made: pyproject.toml README.md LICENSE $(SOURCES) | .venv/.dev
 	@rm -rf build $(COPY)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(COPY) .
 	@rm -rf build && touch $@
+
+docs: .venv/.tests  ## rewrites the tables of docs/ that are taken from the code
+	$(BIN)/python docs/generate.py
 
 bench: .venv/.tests  ## the benchmarks: they measure, and judge nothing
 	$(BIN)/python -m pytest benchmarks -m 'slow or not slow' -s

@@ -26,6 +26,9 @@ CAMPAIGN = "aiida.workflows:hqe.campaign"
 CALCULATION = "aiida.calculations:hqe."
 """What the process type of every CalcJob of ours starts with."""
 
+STEPS = ("label", "train", "sample", "prepare", "predict")
+"""Kinds of jobs; where several run at a time, progress is that of the first."""
+
 ENDED = frozenset({"finished", "excepted", "killed"})
 """States of a process that has ended."""
 
@@ -137,7 +140,9 @@ def campaign(identifier: str | int) -> orm.WorkChainNode:
             f"the pk or uuid of a campaign was expected (got {identifier!r}): `verdi process list -a` lists them"
         ) from error
     if node.process_type != CAMPAIGN:
-        raise InputError(f"a campaign was expected (node {node.pk} is a {node.process_type or node.node_type}): give its own pk")
+        raise InputError(
+            f"a campaign was expected (node {node.pk} is a {node.process_type or node.node_type}): give its own pk"
+        )
     return node
 
 
@@ -146,7 +151,7 @@ def campaigns() -> list[int]:
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"process_type": CAMPAIGN}, project="id", tag="campaign")
     query.order_by({"campaign": {"ctime": "desc"}})
-    return query.all(flat=True)
+    return [int(pk) for pk in query.all(flat=True)]
 
 
 def state(pk: int) -> State:
@@ -223,7 +228,9 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
         )
 
 
-def linked(pks: Sequence[int], label: str, *, project: str, inputs: bool = False, only: type = orm.Data) -> dict[int, Any]:
+def linked(
+    pks: Sequence[int], label: str, *, project: str, inputs: bool = False, only: type = orm.Data
+) -> dict[int, Any]:
     """For each process of `pks` that has it: what to `project` of its output `label`, or of its input of that label."""
     query = orm.QueryBuilder()
     query.append(orm.ProcessNode, filters={"id": {"in": list(pks) or [-1]}}, project="id", tag="process")
@@ -254,18 +261,34 @@ def threads(pk: int) -> int:
     return int(query.first(flat=True) or 1)
 
 
+def round_costs(pk: int) -> dict[int, float]:
+    """Core seconds of all jobs of each round of campaign `pk`; a job that caching gave counts with what it cost once."""
+    costs: dict[int, float] = {}
+    for (number, _), jobs in jobs_by_step(pk).items():
+        costs[number] = costs.get(number, 0.0) + threads(pk) * sum(job.seconds for job in jobs)
+    return costs
+
+
 def progress(pk: int) -> tuple[int, int]:
-    """What the jobs that run now have done, and have to do in all; only jobs on this machine can be asked."""
-    done = total = 0
-    for calculation in calculations(pk):
-        if calculation.terminated or calculation.workdir is None:
-            continue
-        try:
-            counter = json.loads((calculation.workdir / files.PROGRESS).read_text())
-        except (OSError, ValueError):
-            continue
-        done, total = done + int(counter["done"]), total + int(counter["total"])
-    return done, total
+    """What the jobs of the present step have done, and have to do in all; only jobs on this machine can be asked."""
+    jobs = calculations(pk)
+    running = [job for job in jobs if not job.terminated]
+    if not running:
+        return 0, 0
+    present = min(running, key=lambda job: STEPS.index(job.step))
+    counters = [_counter(job) for job in jobs if (job.round, job.step) == (present.round, present.step)]
+    return sum(done for done, _ in counters), sum(total for _, total in counters)
+
+
+def _counter(job: Calculation) -> tuple[int, int]:
+    """Counter that a job on this machine wrote; zeros where it has not begun."""
+    if job.workdir is None:
+        return 0, 0
+    try:
+        counter = json.loads((job.workdir / files.PROGRESS).read_text())
+        return int(counter["done"]), int(counter["total"])
+    except (OSError, ValueError, KeyError):
+        return 0, 0
 
 
 def reused_labels(pk: int) -> tuple[int, int]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from aiida.engine import calcfunction
+from aiida.engine import ExitCode, calcfunction
 from aiida.orm import Dict, Int, SinglefileData
 
 from aiida_hqe.calculations.settings import SelectionStep
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
+from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.predictions import Prediction
@@ -75,9 +76,7 @@ def gather(flagged: FramesData, **results: FramesData | Dict) -> dict[str, Frame
 @calcfunction
 def assemble(**parts: CommitteeData) -> CommitteeData:
     """One committee of the members that several jobs trained."""
-    from aiida_hqe.potentials.committee import Committee
-
-    return CommitteeData.from_committee(Committee.merge(parts[key].committee() for key in sorted(parts)))
+    return CommitteeData.merge([parts[key] for key in sorted(parts)])
 
 
 @calcfunction
@@ -162,12 +161,18 @@ def partition(
 
 
 @calcfunction
-def calibrate(frames: FramesData, predictions: SinglefileData, settings: Dict) -> Dict:
-    """Calibration of a committee on held-out labels, at the confidence in `settings` (`SelectionStep`)."""
+def calibrate(frames: FramesData, predictions: SinglefileData, settings: Dict) -> Dict | ExitCode:
+    """Calibration of a committee on held-out labels, at the confidence in `settings` (`SelectionStep`).
+
+    It ends with exit code 400 where there is none, because members never disagree or labels are too few.
+    """
     from aiida_hqe.selection.calibration import calibrate as fit
 
     confidence = SelectionStep.model_validate(settings.get_dict()).selection.confidence
-    return Dict(fit(frames.frames, predictions_of(predictions), confidence).model_dump(mode="json"))
+    try:
+        return Dict(fit(frames.frames, predictions_of(predictions), confidence).model_dump(mode="json"))
+    except InputError as error:
+        return ExitCode(400, str(error))
 
 
 def _deal(items: Any, hands: int) -> list[Any]:

@@ -142,8 +142,14 @@ class Builder:
         job = self.job("label", self.work("label", f"label_{number:02d}"), "batch_00", frames=flagged)
         self.status(job, 2.0 * len(done))
         node = self.made(job, "frames", FramesData.from_frames(done))
-        lost = {frame.hash: {"error_kind": "convergence", "message": "no SCF"} for frame in flagged.frames} if not done else {}
-        missing = {key: lost.get(key, {"error_kind": "convergence", "message": "no SCF"}) for key in flagged.frames.hashes}
+        lost = (
+            {frame.hash: {"error_kind": "convergence", "message": "no SCF"} for frame in flagged.frames}
+            if not done
+            else {}
+        )
+        missing = {
+            key: lost.get(key, {"error_kind": "convergence", "message": "no SCF"}) for key in flagged.frames.hashes
+        }
         missing = {key: value for key, value in missing.items() if key not in node.frames.hashes}
         if missing:
             self.made(job, "failed", orm.Dict(missing))
@@ -192,14 +198,30 @@ def build(directory: Path, computer: orm.Computer, document: dict[str, Any] = DO
 
 
 def _finish(builder: Builder, outputs: dict[str, orm.Data]) -> None:
-    verdict = builder.made(builder.function("verdict"), "result", orm.Dict({"converged": False, "reason": "not converged"}))
+    verdict = builder.made(
+        builder.function("verdict"), "result", orm.Dict({"converged": False, "reason": "not converged"})
+    )
     for label, node in {**outputs, "verdict": verdict}.items():
         node.base.links.add_incoming(builder.campaign, LinkType.RETURN, label)
     counts = {"sampled": 6, "uncertain": 6, "flagged": 6, "labelled": 6, "failed": 0, "uncertain_fraction": 1.0}
-    errors = {"force_error": 0.2, "force_error_uncertainty": 0.01, "energy_error": 0.02, "coverage": 0.9, "raw_coverage": 0.5}
-    common = {"core_seconds": 3.0, "label_seconds": 12.0, "training_frames": 4, "held_out_frames": 2, "rank_correlation": 0.4}
+    errors = {
+        "force_error": 0.2,
+        "force_error_uncertainty": 0.01,
+        "energy_error": 0.02,
+        "coverage": 0.9,
+        "raw_coverage": 0.5,
+    }
+    common = {
+        "core_seconds": 3.0,
+        "label_seconds": 12.0,
+        "training_frames": 4,
+        "held_out_frames": 2,
+        "rank_correlation": 0.4,
+    }
     rounds = [{"round": 0, "fresh_coverage": None, **counts, **errors, **common}]
-    rounds.append({**rounds[0], "round": 1, "sampled": 3, "flagged": 3, "labelled": 2, "failed": 1, "fresh_coverage": 0.5})
+    rounds.append(
+        {**rounds[0], "round": 1, "sampled": 3, "flagged": 3, "labelled": 2, "failed": 1, "fresh_coverage": 0.5}
+    )
     builder.campaign.base.extras.set_many({"hqe_rounds": rounds, "hqe_stage": "finished", "hqe_round": 1})
     builder.campaign.base.attributes.set_many({"process_state": "finished", "exit_status": 0})
     for node in builder.processes:

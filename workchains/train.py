@@ -45,6 +45,7 @@ class TrainWorkChain(HQEWorkChain):
         spec.output_namespace("history", valid_type=Dict, dynamic=True, help="Losses and errors, by job.")
         spec.exit_code(400, "ERROR_TRAINING", message="a member was not trained: {reason}")
         spec.exit_code(401, "ERROR_PREDICTION", message="the held-out labels were not predicted: {reason}")
+        spec.exit_code(402, "ERROR_CALIBRATION", message="the committee cannot be calibrated: {reason}")
 
     def share(self) -> None:
         """Share the members among the jobs."""
@@ -83,7 +84,10 @@ class TrainWorkChain(HQEWorkChain):
         if not job.is_finished_ok:
             return self.exit_codes.ERROR_PREDICTION.format(reason=ending(job))
         self.out("predictions", job.outputs.predictions)
-        self.out("calibration", calibrate(self.inputs.held_out, job.outputs.predictions, self.inputs.selection))
+        calibration, node = calibrate.run_get_node(self.inputs.held_out, job.outputs.predictions, self.inputs.selection)
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_CALIBRATION.format(reason=node.exit_message)
+        self.out("calibration", calibration)
         return None
 
 

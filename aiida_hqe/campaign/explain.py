@@ -54,7 +54,8 @@ def _fault(union: Key, faults: list[tuple[Key, Any]], model: type[BaseModel], da
         strange = next((name for name in value if name not in known), None)
         if strange is not None:
             return (*union, strange), unknown(strange, known)
-        inner = [(key, fault) for key, fault in faults if len(key) > len(union) and fault["type"] != "missing"]
+        other = ("missing", "extra_forbidden")  # faults of branches that were not meant
+        inner = [(key, fault) for key, fault in faults if len(key) > len(union) and fault["type"] not in other]
         if inner:
             return inner[0][0], _message(inner[0][1], inner[0][0], model, data)
     hint = similar(value, _literals(kind)) if isinstance(value, str) else ""

@@ -21,14 +21,15 @@ ROUND_COLUMNS = {
     "force_error": "force error",
     "coverage": "coverage",
     "fresh_coverage": "fresh",
-    "core_seconds": "core s",
+    "cost": "core s",
 }
 """Keys of a round's assessment, and the head of their column."""
 
 ROUND_NOTES = (
-    "force error: held-out frames, meV/angstrom; coverage: of the calibrated bounds, leave-one-out on held-out frames;"
-    " fresh: of the previous round's bounds on newly labelled frames"
+    "force error: mean on held-out frames, meV/angstrom; core s: processor time of all jobs of the round",
+    "coverage: of the calibrated bounds on held-out frames; fresh: of the earlier bounds on newly labelled frames",
 )
+"""What the columns mean."""
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -58,6 +59,8 @@ def _cell(record: Mapping[str, Any], key: str) -> str:
     if key == "force_error":
         spread = record.get("force_error_uncertainty")
         return f"{1000 * value:.1f}" + ("" if spread is None else f" +- {1000 * spread:.1f}")
+    if key == "uncertain" and not record.get("round"):
+        return "-"
     if key in {"coverage", "fresh_coverage"}:
         return f"{100 * value:.0f} %"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
@@ -74,4 +77,6 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path}: a file that can be written was expected ({error.strerror}): choose another path") from error
+        raise InputError(
+            f"{path}: a file that can be written was expected ({error.strerror}): choose another path"
+        ) from error

@@ -23,7 +23,9 @@ def stop(campaign: str) -> None:
 
     node = queries.campaign(campaign)
     if node.is_terminated:
-        raise InputError(f"a running campaign was expected (campaign {node.pk} is {node.process_state.value}): nothing to stop")
+        raise InputError(
+            f"a running campaign was expected (campaign {node.pk} is {node.process_state.value}): nothing to stop"
+        )
     node.base.extras.set(STOP, True)
     click.echo(f"campaign {node.pk} ends after its present round; `verdi process kill {node.pk}` ends it at once")
 
@@ -42,7 +44,9 @@ def extend(campaign: str, iterations: int, watching: bool) -> None:
 
     node = queries.campaign(campaign)
     if not node.is_terminated:
-        raise InputError(f"an ended campaign was expected (campaign {node.pk} is {node.process_state.value}): stop it first")
+        raise InputError(
+            f"an ended campaign was expected (campaign {node.pk} is {node.process_state.value}): stop it first"
+        )
     require_daemon()
     announce(submit_extension(node, iterations), f"{iterations} more rounds of campaign {node.pk}", watching=watching)
 
@@ -64,5 +68,8 @@ def submit_extension(node: WorkChainNode, iterations: int) -> WorkChainNode:
 
 def _labels(node: WorkChainNode) -> FramesData:
     if "labels" not in node.outputs:
-        raise InputError(f"a campaign with labels was expected (campaign {node.pk} ended without any): submit its file anew")
-    return node.outputs.labels
+        raise InputError(
+            f"a campaign with labels was expected (campaign {node.pk} ended without any): submit its file anew"
+        )
+    labels: FramesData = node.outputs.labels
+    return labels

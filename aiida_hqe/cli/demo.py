@@ -34,7 +34,9 @@ def demo(directory: Path, workers: int) -> None:
     """
     start = time.monotonic()
     folder = profile.enter(directory)
-    click.echo(f"profile {profile.NAME!r} in {directory} (SQLite, ZeroMQ broker), its own daemon with {workers} workers")
+    click.echo(
+        f"profile {profile.NAME!r} in {directory} (SQLite, ZeroMQ broker), its own daemon with {workers} workers"
+    )
     code = profile.open_profile()
     file = campaign_file(folder)
     with profile.daemon(workers):

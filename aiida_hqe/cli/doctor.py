@@ -108,7 +108,9 @@ def _storage(name: str) -> Finding:
 
 def _broker_and_daemon(broker: str | None) -> Iterator[Finding]:
     if broker is None:
-        yield Finding("broker", "missing", "the profile has none: nothing can be submitted", "verdi profile configure-broker")
+        yield Finding(
+            "broker", "missing", "the profile has none: nothing can be submitted", "verdi profile configure-broker"
+        )
         return
     yield Finding("broker", "ok", broker + (" (runs with the daemon)" if broker == "core.zeromq" else ""))
     from aiida.engine.daemon.client import get_daemon_client
@@ -133,7 +135,9 @@ def _code() -> Finding:
         return Finding("code", "ok", code.full_label)
     executable = code.filepath_executable
     if code.computer.transport_type == "core.local" and not os.access(executable, os.X_OK):
-        return Finding("code", "missing", f"{code.full_label} runs {executable}, which is no program", make_code_command())
+        return Finding(
+            "code", "missing", f"{code.full_label} runs {executable}, which is no program", make_code_command()
+        )
     return Finding("code", "ok", f"{code.full_label} runs {executable}")
 
 

@@ -69,7 +69,9 @@ def export_archive(campaign: str, output: Path | None, force: bool) -> None:
 
     node = _campaign(campaign)
     if not node.is_sealed:
-        raise InputError(f"an ended campaign was expected (campaign {node.pk} runs): wait for it, or `aiida-hqe stop {node.pk}`")
+        raise InputError(
+            f"an ended campaign was expected (campaign {node.pk} runs): wait for it, or `aiida-hqe stop {node.pk}`"
+        )
     target = _target(output or Path(f"campaign-{node.pk}{ARCHIVE_SUFFIX}"), {ARCHIVE_SUFFIX}, force)
     create_archive([node], filename=target, overwrite=force)
     click.echo(str(target))
@@ -88,7 +90,9 @@ def import_(file: Path, as_json: bool) -> None:
         return
     node = _data(file).store()
     if as_json:
-        print_json({"pk": node.pk, "uuid": node.uuid, "kind": node.entry_point.name if node.entry_point else node.node_type})
+        print_json(
+            {"pk": node.pk, "uuid": node.uuid, "kind": node.entry_point.name if node.entry_point else node.node_type}
+        )
     else:
         click.echo(f"{file} is node {node.pk} ({node.uuid})")
 
@@ -102,7 +106,9 @@ def _data(file: Path) -> Data:
     if file.suffix == COMMITTEE_SUFFIX:
         return CommitteeData.from_file(file)
     known = ", ".join([*sorted(FRAME_SUFFIXES), COMMITTEE_SUFFIX, ARCHIVE_SUFFIX])
-    raise InputError(f"{file}: one of {known} was expected (got {file.suffix or 'no suffix'}): name the file by its format")
+    raise InputError(
+        f"{file}: one of {known} was expected (got {file.suffix or 'no suffix'}): name the file by its format"
+    )
 
 
 def _import_archive(file: Path) -> None:

@@ -57,7 +57,9 @@ def enter(folder: Path) -> Path:
         for path in (folder / ".aiida", temporary, *(folder / name for name in _CACHES.values())):
             path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: a folder that can be written was expected ({error.strerror}): choose another") from error
+        raise InputError(
+            f"{folder}: a folder that can be written was expected ({error.strerror}): choose another"
+        ) from error
     os.environ.update({key: str(folder / name) for key, name in _CACHES.items()})
     os.environ["AIIDA_PATH"] = str(folder)
     os.environ["TMPDIR"] = os.environ["PYSCF_TMPDIR"] = temporary_folder(temporary)

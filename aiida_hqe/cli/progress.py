@@ -1,4 +1,4 @@
-"""A progress bar on standard error, silent where that is no terminal."""
+"""A progress bar on standard error; where that is no terminal, its label alone."""
 
 from __future__ import annotations
 

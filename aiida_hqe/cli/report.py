@@ -11,7 +11,9 @@ from aiida_hqe.cli.campaigns import json_option, print_json, write_text
 
 @click.command()
 @click.argument("campaign", metavar="PK|UUID")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True
+)
 @json_option
 def report(campaign: str, output: Path, as_json: bool) -> None:
     """Write one self-contained HTML page about a campaign, or with --json print what it shows."""

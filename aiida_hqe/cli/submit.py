@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("campaign", type=click.Path(path_type=Path))
 @click.option("--watch", "watching", is_flag=True, help="Stay and show progress until the campaign ends.")
-@click.option("--code", "label", default=profile.CODE, show_default=True, help="Code that runs hqe-job: label, pk or uuid.")
+@click.option(
+    "--code", "label", default=profile.CODE, show_default=True, help="Code that runs hqe-job: label, pk or uuid."
+)
 def submit(campaign: Path, watching: bool, label: str) -> None:
     """Check CAMPAIGN (a YAML file) and submit it to the daemon of AiiDA."""
     announce(submit_campaign(campaign, load_code(label)), str(campaign), watching=watching)
@@ -32,7 +34,11 @@ def announce(node: WorkChainNode, what: str, *, watching: bool) -> None:
         follow(node.pk)
         return
     click.echo("next:")
-    for command in (f"aiida-hqe watch {node.pk}", f"aiida-hqe status {node.pk}", f"aiida-hqe report {node.pk} -o report.html"):
+    for command in (
+        f"aiida-hqe watch {node.pk}",
+        f"aiida-hqe status {node.pk}",
+        f"aiida-hqe report {node.pk} -o report.html",
+    ):
         click.echo(f"  {command}")
 
 
@@ -66,7 +72,9 @@ def require_daemon() -> None:
     try:
         alive = profile.running(get_daemon_client())
     except ConfigurationError as error:
-        raise ResourceError(f"a profile with a broker was expected ({error}): run `verdi profile configure-broker`") from error
+        raise ResourceError(
+            f"a profile with a broker was expected ({error}): run `verdi profile configure-broker`"
+        ) from error
     if not alive:
         raise ResourceError("the daemon of AiiDA does not run: start it with `verdi daemon start 2`")
 

@@ -10,6 +10,7 @@ import click
 from pydantic import Field
 
 from aiida_hqe.cli.progress import Bar
+from aiida_hqe.errors import InputError
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.settings import Settings
 from aiida_hqe.training.settings import TrainingSettings
@@ -53,6 +54,7 @@ def train(
         settings = settings.model_copy(update={"training": settings.training.model_copy(update={"members": members})})
     check_output(output, (".safetensors",))
     batch = Frames.read(frames).unique()
+    _check_labels(frames, batch)
     training_set, held_out = split(batch, settings)
     committee = train_committee(training_set, settings, seed)
     calibration = calibrate(committee, held_out, settings.confidence)
@@ -60,6 +62,16 @@ def train(
         committee = committee.replace(calibration=calibration.model_dump(mode="json"))
     committee.save(output)
     _report(output, committee, training_set, calibration, as_json)
+
+
+def _check_labels(path: Path, frames: Frames) -> None:
+    """See that the frames of a file can train a committee together."""
+    from aiida_hqe.training.targets import levels_of
+
+    try:
+        levels_of(frames)
+    except InputError as error:
+        raise InputError(f"{path}: {error}", error.key) from error
 
 
 def split(frames: Frames, settings: TrainFile) -> tuple[Frames, Frames]:

@@ -142,7 +142,11 @@ def stage(state: State, running: tuple[int, int] = (0, 0)) -> str:
 
 def details(state: State) -> list[str]:
     """Table of the rounds, and the verdict once there is one."""
-    lines = [*rounds_table(state.rounds), ROUND_NOTES] if state.rounds else []
+    from aiida_hqe import queries
+
+    costs = queries.round_costs(state.pk)
+    rounds = [{**item, "cost": costs.get(item["round"])} for item in state.rounds]
+    lines = [*rounds_table(rounds), *ROUND_NOTES] if rounds else []
     if state.verdict:
         lines.append(f"verdict: {verdict_line(state.verdict)}")
     return lines

@@ -68,7 +68,9 @@ def _choice(item: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _label(item: dict[str, Any]) -> list[tuple[str, Any]]:
-    energy = None if item["energy"] is None else f"{item['energy']:.6f} eV (environment {item['environment_energy']:.6f} eV)"
+    energy = (
+        None if item["energy"] is None else f"{item['energy']:.6f} eV (environment {item['environment_energy']:.6f} eV)"
+    )
     cost = f"{item['seconds'] or 0:.1f} s, of which quantum cores {item['core_seconds'] or 0:.1f} s"
     steps = ("sampled_by", "selected_by", "expected_by", "labelled_by")
     nodes = ", ".join(f"{step.replace('_', ' ')} {item[step]}" for step in steps if item[step] is not None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,7 +16,9 @@ from aiida_hqe.errors import IntegrityError
 if TYPE_CHECKING:
     from aiida_hqe.potentials.committee import Committee
 
-_KEY = "hqe"
+KEY = "hqe"
+"""The metadata key of a committee file under which its JSON lies."""
+
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000  # the limit of the safetensors format
 
@@ -45,14 +49,22 @@ class CommitteeData(SinglefileData):
         return node
 
     @classmethod
-    def from_committee(cls, committee: Committee) -> CommitteeData:
-        """An unstored node of `committee`; equal committees make nodes of equal hash."""
-        import tempfile
+    def merge(cls, parts: Sequence[CommitteeData]) -> CommitteeData:
+        """An unstored node of one committee with the members of several, made without torch.
+
+        Raises
+        ------
+        InputError
+            The parts differ in architecture, levels, elements, charge or spin, or share a member number.
+        """
+        from aiida_hqe.data.merging import merge_files
 
         with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / cls.FILENAME
-            committee.save(path)
-            return cls.from_file(path)
+            paths = [Path(directory) / f"{number}.safetensors" for number in range(len(parts))]
+            for path, part in zip(paths, parts, strict=True):
+                path.write_bytes(part.content)
+            merge_files(paths, Path(directory) / cls.FILENAME)
+            return cls.from_file(Path(directory) / cls.FILENAME)
 
     def committee(self) -> Committee:
         """The networks themselves; this loads torch.
@@ -100,7 +112,7 @@ def read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         header = _header(stream, size)
     try:
-        document = json.loads(header["__metadata__"][_KEY])
+        document = json.loads(header["__metadata__"][KEY])
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         length = int(max(ends, default=0))
     except (KeyError, TypeError, IndexError, ValueError) as error:

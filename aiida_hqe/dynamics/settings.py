@@ -22,6 +22,12 @@ class SamplingSettings(Settings):
     trust_disagreement
         Force disagreement (eV/angstrom) at which a run stops: the committee has left what it knows. A calibrated campaign
         stops at `trust_factor` times the target force error of its selection.
+    nonbonded_cutoff, ewald_tolerance
+        Of the force field: Lennard-Jones terms, switched off over the last angstrom, and particle-mesh Ewald.
+    minimize_tolerance
+        Root mean square force at which the minimisation before equilibration ends.
+    platform
+        Of OpenMM; ``auto`` is the fastest one there is. Runs on one CPU thread repeat bit by bit, on several they do not.
     constraints
         Bonds kept rigid in the MM region (the QM region is always flexible).
     """

@@ -72,15 +72,16 @@ class Surroundings:
 
     def mm_forces(self, by_potential: Floats, by_field: Floats) -> Floats:
         """Forces on the point charges (..., n_mm, 3)."""
-        flat = self.jacobian.reshape(-1, self.jacobian.shape[2] * 3)
-        forces = -_join(by_potential, by_field) @ flat
-        return forces.reshape(*forces.shape[:-1], -1, 3)
+        n_qm, _, n_mm, _ = self.jacobian.shape
+        forces = -_join(by_potential, by_field) @ self.jacobian.reshape(4 * n_qm, 3 * n_mm)
+        return forces.reshape(*forces.shape[:-1], n_mm, 3)
 
     def charge_gradient(self, by_potential: Floats, by_field: Floats) -> Floats:
         """Derivative of the energy with respect to each point charge, (..., n_mm), eV/e."""
-        return _join(by_potential, by_field) @ self.kernel.reshape(-1, self.kernel.shape[2])
+        n_qm, _, n_mm = self.kernel.shape
+        return _join(by_potential, by_field) @ self.kernel.reshape(4 * n_qm, n_mm)
 
 
 def _join(by_potential: Floats, by_field: Floats) -> Floats:
     joined = np.concatenate([by_potential[..., None], by_field], axis=-1)
-    return joined.reshape(*joined.shape[:-2], -1)
+    return joined.reshape(*joined.shape[:-2], joined.shape[-2] * 4)

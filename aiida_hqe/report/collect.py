@@ -29,7 +29,7 @@ def collect(node: orm.WorkChainNode) -> CampaignRecord:
         seconds=(state.modified - state.created).total_seconds(),
         process_state=state.process_state,
         exit_status=state.exit_status,
-        verdict=state.verdict or {"converged": False, "reason": state.exit_message or state.process_state},
+        verdict=state.verdict or {"converged": False, "reason": state.exit_message or ""},
         campaign=document,
         rounds=[_with_cost(item, costs) for item in state.rounds],
         target_force_error=parse_quantity(document["selection"]["target_force_error"], "force"),
@@ -93,7 +93,9 @@ def _parity(pk: int) -> Parity | None:
     """The pairs that the last calibration compared."""
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
-    query.append(orm.Dict, with_incoming="campaign", edge_filters={"label": "calibration"}, project="attributes.level", tag="k")
+    query.append(
+        orm.Dict, with_incoming="campaign", edge_filters={"label": "calibration"}, project="attributes.level", tag="k"
+    )
     query.append(orm.CalcFunctionNode, with_outgoing="k", tag="calibrate")
     query.append(FramesData, with_outgoing="calibrate", project="*")
     query.append(orm.SinglefileData, with_outgoing="calibrate", edge_filters={"label": "predictions"}, project="*")
@@ -114,11 +116,18 @@ def _pairs(held_out: FramesData, node: orm.SinglefileData, prefix: str) -> Parit
     def forces(name: str) -> tuple[list[float], list[float]]:
         labels = [getattr(frame, prefix + name) for frame in frames]
         means = [getattr(predictions[frame.hash], prefix + name).mean(axis=0) for frame in frames]
-        return tuple(np.concatenate([np.ravel(part) for part in side]).tolist() for side in (labels, means))  # type: ignore[return-value]
+        return _flat(labels), _flat(means)
 
     with_energy = [frame for frame in frames if frame.energy is not None]
-    energies = ([float(frame.energy or 0.0) for frame in with_energy], [predictions[frame.hash].energy for frame in with_energy])
+    energies = (
+        [float(frame.energy or 0.0) for frame in with_energy],
+        [predictions[frame.hash].energy for frame in with_energy],
+    )
     return Parity(energies=energies, forces=forces("forces"), mm_forces=forces("mm_forces"))
+
+
+def _flat(arrays: list[Any]) -> list[float]:
+    return [float(value) for array in arrays for value in np.ravel(array)]
 
 
 def _selection(item: lineage.Flagging) -> Selection:

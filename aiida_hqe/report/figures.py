@@ -62,9 +62,12 @@ def _svg(name: str, draw: Callable[[CampaignRecord], Figure], record: CampaignRe
     """Draw, and strip what inline SVG does not need (prologue, metadata, namespaces), so that no address is left."""
     import matplotlib as mpl
 
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    style: Any = {**STYLE, "svg.hashsalt": name}
+    with mpl.rc_context(style):
         buffer = io.StringIO()
-        draw(record).savefig(buffer, format="svg", dpi=220, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        draw(record).savefig(
+            buffer, format="svg", dpi=220, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -83,35 +86,39 @@ def _learning(record: CampaignRecord) -> Figure:
     points = record.learning_curve
     energies = all(point.energy_error is not None for point in points)
     figure, axes = _panels(2 if energies else 1, width=8.3 if energies else 4.6)
-    frames = [point.training_frames for point in points]
-    for point in points:
-        members = MEV * np.array(point.member_errors)
-        axes[0].plot([point.training_frames] * len(members), members, "_", color=GREY, markersize=8, alpha=0.8)
-    axes[0].plot([], [], "_", color=GREY, markersize=8, label="single members")
-    _error_line(
-        axes[0], frames, [point.force_error for point in points], [point.force_error_uncertainty for point in points], BLUE,
-        "committee mean",
-    )  # fmt: skip
-    axes[0].set(title="a  Force error", ylabel="force error / meV/Å", xlabel="training frames")
-    if energies:
-        _error_line(
-            axes[1], frames, [point.energy_error or 0.0 for point in points],
-            [point.energy_error_uncertainty or 0.0 for point in points], ORANGE, "committee mean",
-        )  # fmt: skip
-        axes[1].set(title="b  Target energy error", ylabel="mean absolute energy error / meV", xlabel="training frames")
-    for axis in axes:
-        axis.set_ylim(bottom=0)
-        axis.set_xticks(frames, [f"{count}\nround {point.round}" for count, point in zip(frames, points, strict=True)])
-        axis.margins(x=0.12)
+    for number, point in enumerate(points):
+        axes[0].plot([number] * len(point.member_errors), MEV * np.array(point.member_errors), "_", color=GREY, markersize=9)
+    axes[0].plot([], [], "_", color=GREY, markersize=9, label="single members")
+    errors = [(point.force_error, point.force_error_uncertainty) for point in points]
+    _error_line(axes[0], errors, BLUE, "committee mean")
+    axes[0].set(title="a  Force error", ylabel="force error / meV/Å")
     if record.target_force_error is not None:
         axes[0].axhline(MEV * record.target_force_error, color=VERMILION, linestyle="--", linewidth=0.9, label="target")
     axes[0].legend()
+    if energies:
+        errors = [(point.energy_error or 0.0, point.energy_error_uncertainty or 0.0) for point in points]
+        _error_line(axes[1], errors, ORANGE, "committee mean")
+        axes[1].set(title="b  Target energy error", ylabel="mean absolute energy error / meV")
+    for axis in axes:
+        axis.set_ylim(bottom=0)
+        axis.margins(x=0.12)
+        _name_rounds(axis, [(point.round, point.training_frames) for point in points])
     return figure
 
 
-def _error_line(axis: Axes, x: Sequence[int], y: Sequence[float], error: Sequence[float], colour: str, label: str) -> None:
+def _name_rounds(axis: Axes, rounds: Sequence[tuple[int, int]]) -> None:
+    """Name each round, or where they are many every second, third, ..., with the size of its training set."""
+    shown = list(enumerate(rounds))[:: 1 + len(rounds) // 9]
+    axis.set_xticks([place for place, _ in shown], [f"{number}\n{frames} frames" for _, (number, frames) in shown])
+    axis.set_xlabel("round, and frames trained on")
+
+
+def _error_line(axis: Axes, errors: Sequence[tuple[float, float]], colour: str, label: str) -> None:
+    """Line of (error, uncertainty) of round after round, in meV; no bar where the uncertainty is not known."""
+    values, bars = MEV * np.array(errors).T
+    places = range(len(values))
     axis.errorbar(
-        x, MEV * np.array(y), yerr=MEV * np.array(error), fmt="o-", color=colour, markersize=4, capsize=2.5, label=label
+        places, values, yerr=bars if bars.any() else None, fmt="o-", color=colour, markersize=4, capsize=2.5, label=label
     )
 
 
@@ -194,13 +201,14 @@ def _selection(record: CampaignRecord) -> Figure:
     shown = _with_threshold(record)[-4:]
     figure, axes = _panels(len(shown), width=max(3.9, min(8.3, 2.8 * len(shown))), height=2.5)
     largest = max(max([*item.disagreements, item.threshold or 0.0]) for item in shown)
-    bins = np.linspace(0, 1.05 * MEV * largest, 22)
+    bins = np.linspace(0, 1.05 * MEV * largest, 22).tolist()
     for axis, item in zip(axes, shown, strict=True):
         axis.hist(MEV * np.array(item.disagreements), bins, color=SKY, label="sampled")
         axis.hist(MEV * np.array(item.flagged), bins, color=BLUE, label="flagged")
         if item.threshold is not None:
             axis.axvline(MEV * item.threshold, color=VERMILION, linestyle="--", linewidth=1.0, label="threshold")
         axis.set(title=f"Round {item.round}", xlabel="force disagreement / meV/Å")
+        axis.yaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("frames")
     axes[-1].legend()
     return figure
@@ -211,7 +219,9 @@ def _cost(record: CampaignRecord) -> Figure:
     figure, axes = _panels(1, height=0.75 + 0.32 * len(rounds))
     left = dict.fromkeys(rounds, 0.0)
     for step, colour in STEP_COLOURS.items():
-        values = [sum(item.core_seconds for item in record.costs if (item.round, item.step) == (r, step)) for r in rounds]
+        values = [
+            sum(item.core_seconds for item in record.costs if (item.round, item.step) == (r, step)) for r in rounds
+        ]
         if any(values):
             axes[0].barh(range(len(rounds)), values, left=list(left.values()), color=colour, label=step, height=0.62)
         for number, value in zip(rounds, values, strict=True):

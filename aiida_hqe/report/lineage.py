@@ -127,22 +127,19 @@ def lineage(pk: int) -> list[dict[str, Any]]:
     -------
     list of dict
         ``frame`` (hash), ``campaign``, ``round``, ``reason``, ``rank``, ``committee`` and ``calibration`` (uuids), ``members``
-        (deviation of each from the mean), ``disagreement``, ``threshold``, ``bound``, ``force_error`` (found once labelled), in eV/angstrom;
-        ``energy``, ``environment_energy`` (eV); ``seconds``, ``core_seconds`` (s); ``used_for``; pks ``sampled_by``,
+        (deviation of each from the mean), ``disagreement``, ``threshold``, ``bound``, ``force_error`` (found once it was
+        labelled), in eV/angstrom; ``energy``, ``environment_energy`` (eV); ``seconds``, ``core_seconds`` (s); ``used_for``; pks ``sampled_by``,
         ``selected_by``, ``expected_by``, ``labelled_by``. A key that does not apply is ``None``.
     """
+    labelled = [(job, frame) for job, node in label_outputs(pk) for frame in node.frames]
     places: dict[str, tuple[Flagging, float | None, int | None]] = {}
     for item in flaggings(pk):
         if item.flagged is not None:
+            expected_by, errors = _expected(item, [frame for _, frame in labelled])
             flagged = orm.load_node(item.flagged).frames
-            expected_by, errors = _expected(item, pk)
-            places |= {frame.hash: (item, errors.get(frame.hash), expected_by) for frame in flagged}
+            places |= {key: (item, errors.get(key), expected_by) for key in flagged.hashes}
     kept = held_out(pk)
-    return [
-        _entry(frame, pk, job, places.get(frame.hash), frame.hash in kept)
-        for job, node in label_outputs(pk)
-        for frame in node.frames
-    ]
+    return [_entry(frame, pk, job, places.get(frame.hash), frame.hash in kept) for job, frame in labelled]
 
 
 def _entry(
@@ -170,7 +167,7 @@ def _entry(
     }
 
 
-def _expected(item: Flagging, pk: int) -> tuple[int | None, dict[str, float]]:
+def _expected(item: Flagging, labelled: list[Frame]) -> tuple[int | None, dict[str, float]]:
     """Job by which the committee of a flagging predicted the flagged frames, and its force errors once they were labelled."""
     from aiida_hqe.hdf5 import read_predictions
     from aiida_hqe.selection.calibration import force_errors
@@ -193,9 +190,9 @@ def _expected(item: Flagging, pk: int) -> tuple[int | None, dict[str, float]]:
     job, node = found
     with node.as_path() as path:
         predictions = {prediction.frame: prediction for prediction in read_predictions(path)}
-    labelled = Frames(frame for _, batch in label_outputs(pk) for frame in batch.frames if frame.hash in predictions)
-    errors, _ = force_errors(labelled, [predictions[frame.hash] for frame in labelled], calibration["level"])
-    return job, dict(zip(labelled.hashes, errors.tolist(), strict=True))
+    known = Frames(frame for frame in labelled if frame.hash in predictions)
+    errors, _ = force_errors(known, [predictions[key] for key in known.hashes], calibration["level"])
+    return job, dict(zip(known.hashes, errors.tolist(), strict=True))
 
 
 def find(prefix: str) -> list[dict[str, Any]]:
@@ -210,7 +207,9 @@ def find(prefix: str) -> list[dict[str, Any]]:
     hashes = sorted({item["frame"] for item in found})
     if len(hashes) > 1:
         shown = ", ".join(frame[:12] for frame in hashes[:3])
-        raise InputError(f"the hash of one labelled frame was expected ({prefix!r} begins {len(hashes)}, {shown}): give more")
+        raise InputError(
+            f"the hash of one labelled frame was expected ({prefix!r} begins {len(hashes)}, {shown}): give more"
+        )
     if not hashes:
         raise InputError(
             f"the hash of a labelled frame, or its beginning, was expected (no campaign here labelled {prefix!r}):"

@@ -40,7 +40,7 @@ def render(record: CampaignRecord) -> str:
         style=_read("page.css"),
         script=_read("page.js"),
         lineage=_script_json({str(item["frame"]): item for item in record.lineage}),
-        flagged=[item for item in record.lineage if item.get("threshold") is not None],
+        flagged=_flagged(record),
         inputs=_flatten(record.campaign),
         steps=_steps(record),
     )
@@ -53,6 +53,12 @@ def _read(name: str) -> str:
 def _script_json(value: Any) -> str:
     """JSON that may stand inside a ``script`` element."""
     return json.dumps(value, sort_keys=True).replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _flagged(record: CampaignRecord) -> list[dict[str, Any]]:
+    """Lineage of the frames that a committee flagged, by round and rank."""
+    flagged = [item for item in record.lineage if item.get("threshold") is not None]
+    return sorted(flagged, key=lambda item: (item["round"], item["rank"]))
 
 
 def _steps(record: CampaignRecord) -> list[dict[str, Any]]:

@@ -111,6 +111,28 @@ class CampaignRecord:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     peak_memory: float = 0.0
 
+    @property
+    def ended(self) -> bool:
+        """Whether the campaign has ended, in whichever way."""
+        return self.process_state in {"finished", "excepted", "killed"}
+
+    @property
+    def headline(self) -> str:
+        """The verdict in two words."""
+        if not self.ended:
+            return "Still running"
+        if self.process_state != "finished" or self.exit_status:
+            return "Failed"
+        return "Converged" if self.verdict.get("converged") else "Not converged"
+
+    @property
+    def explanation(self) -> str:
+        """The reason of the verdict, as a sentence of its own after the headline."""
+        reason = str(self.verdict.get("reason", ""))
+        for repeated in ("converged: ", "not converged ", "stopped: "):
+            reason = reason.removeprefix(repeated)
+        return f"{reason[0].upper()}{reason[1:].rstrip('.')}." if reason else ""
+
     def example_frame(self) -> str | None:
         """Hash of a frame that a committee flagged, the last one; of any labelled frame where none was flagged."""
         frames = sorted(self.lineage, key=lambda item: item.get("round") or 0)

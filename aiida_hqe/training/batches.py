@@ -103,7 +103,7 @@ def _reduce(surroundings: Surroundings, mm_forces: Floats | None) -> tuple[Float
     factor, right = np.zeros((size, size)), np.zeros(size)
     if mm_forces is None or mm_forces.size == 0:
         return factor, right, 0.0
-    orthogonal, triangle = np.linalg.qr(surroundings.jacobian.reshape(size, -1).T)
+    orthogonal, triangle = np.linalg.qr(surroundings.jacobian.reshape(size, mm_forces.size).T)
     factor[: len(triangle)] = triangle
     right[: len(triangle)] = -orthogonal.T @ mm_forces.ravel()
     return factor, right, max(float((mm_forces**2).sum() - (right**2).sum()), 0.0)

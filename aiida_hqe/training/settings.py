@@ -17,12 +17,17 @@ class TrainingSettings(Settings):
     members
         Size of the committee.
     learn
-        How the target level is learned: its ``difference`` to the environment level on top of the base model, ``transfer``
-        (the base model fine-tuned on target energies) or ``direct`` (target energies only).
-    epochs, warm_epochs
-        Passes over the data from scratch, and when going on from the committee of the round before.
+        How the target level is learned: its ``difference`` to the environment level as a linear function of the base
+        network's features, ``transfer`` (a copy of the base network, trained on with target labels) or ``direct`` (a network
+        of its own that never saw the environment level).
+    epochs, warm_epochs, target_epochs
+        Passes over the data from scratch, when going on from the committee of the round before, and for the target level
+        of ``transfer`` and ``direct``.
     weight_energy, weight_forces, weight_mm_forces
-        Weights in the loss of squared errors of energies (per QM atom), QM forces and MM forces.
+        Weights in the loss (`aiida_hqe.training.objective`) of squared errors of energies (per QM atom), QM forces and MM
+        forces, both kinds of forces normalised by the number of QM atoms.
+    warm_start
+        Whether a training goes on from the committee of the round before, if it is given one.
     held_out
         Fraction of each batch of labels kept for calibration, never trained on.
     """
@@ -33,7 +38,7 @@ class TrainingSettings(Settings):
     warm_epochs: int = Field(150, ge=1)
     target_epochs: int = Field(200, ge=1)
     batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-2, gt=0)
+    learning_rate: float = Field(2e-2, gt=0)
     final_learning_rate: float = Field(4e-5, gt=0)
     gradient_clip: float = Field(10.0, gt=0)
     weight_energy: float = Field(1.0, ge=0)

@@ -120,14 +120,16 @@ def test_a_damaged_structure_is_refused(folder: Path, spoil: Callable[[str], str
 
 def test_a_core_outside_the_region_is_refused(tmp_path: Path) -> None:
     path = template.copy("peptide-water", tmp_path)[0]
-    text = path.read_text().replace("topology: peptide.pdb", "topology: both.pdb").replace("qm: {residues: [ACE, NME]}", "qm: {residues: [MOH]}")
+    text = path.read_text().replace("topology: peptide.pdb", "topology: both.pdb")
+    text = text.replace("qm: {residues: [ACE, NME]}", "qm: {residues: [MOH]}")
     text = text.replace("[amber14-all.xml, ", "[methanol.xml, amber14-all.xml, ")
     path.write_text(text)
     template.copy("methanol-water", tmp_path / "methanol")
     methanol = (tmp_path / "methanol" / "methanol.pdb").read_text()
     (tmp_path / "methanol.xml").write_text((tmp_path / "methanol" / "methanol.xml").read_text())
     peptide = [line for line in (tmp_path / "peptide.pdb").read_text().splitlines() if line.startswith("ATOM")]
-    moved = [f"{line[:30]}{float(line[30:38]) + 8:8.3f}{line[38:]}" for line in methanol.splitlines() if line.startswith("HETATM")]
+    atoms = [line for line in methanol.splitlines() if line.startswith("HETATM")]
+    moved = [f"{line[:30]}{float(line[30:38]) + 8:8.3f}{line[38:]}" for line in atoms]
     bonds = ["CONECT   14   15   16   17   18", "CONECT   18   14   19"]
     numbered = [f"{line[:6]}{number:5d}{line[11:21]}B{line[22:]}" for number, line in enumerate(moved, start=14)]
     (tmp_path / "both.pdb").write_text("\n".join([*peptide, "TER      13      NME A   2", *numbered, *bonds, "END", ""]))

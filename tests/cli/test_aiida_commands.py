@@ -61,7 +61,13 @@ def test_watching_an_ended_campaign_shows_its_table_at_once(graph: Graph) -> Non
 
 def test_why_tells_committee_bound_threshold_and_cost(graph: Graph) -> None:
     text = printed("why", graph.flagged[0].hash[:16])
-    for words in (graph.committee.uuid, "80.0 meV/angstrom, threshold 50.0", "160.0 meV/angstrom", "2.0 s", "rank          1"):
+    for words in (
+        graph.committee.uuid,
+        "80.0 meV/angstrom, threshold 50.0",
+        "160.0 meV/angstrom",
+        "2.0 s",
+        "rank          1",
+    ):
         assert words in text
     item = json.loads(printed("why", graph.flagged[0].hash[:16], "--json"))
     assert item["committee"] == graph.committee.uuid
@@ -101,7 +107,9 @@ def test_an_archive_holds_the_whole_campaign(graph: Graph, tmp_path: Path) -> No
     assert "imported" in printed("import", target)
 
 
-@pytest.mark.parametrize("command", [["status"], ["watch"], ["report"], ["stop"], ["export", "frames"], ["export", "archive"]])
+@pytest.mark.parametrize(
+    "command", [["status"], ["watch"], ["report"], ["stop"], ["export", "frames"], ["export", "archive"]]
+)
 def test_an_unknown_campaign_is_bad_input(hqe_code: Any, command: list[str]) -> None:
     assert "pk or uuid of a campaign was expected (got '987654')" in refused(*command, 987654)
 

@@ -64,7 +64,9 @@ def test_sockets_get_a_folder_whose_path_is_short_enough() -> None:
     assert len(profile.temporary_folder(Path("/" + 100 * "x"))) < 72
 
 
-def test_doctor_without_a_profile_names_the_command_that_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_without_a_profile_names_the_command_that_makes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AIIDA_PATH", str(tmp_path))
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 1

@@ -52,8 +52,8 @@ def test_check_prints_every_setting_as_json(tmp_path: Path) -> None:
 def test_a_measured_plan_labels_once(tmp_path: Path) -> None:
     run("init", tmp_path / "new")
     path = tmp_path / "new" / "campaign.yaml"
-    text = path.read_text().replace("basis: def2-svp", "basis: sto-3g, grid_level: 0").replace("ccsd(t)}", "hf, frozen_core: false}")
-    path.write_text(text)
+    cheap = path.read_text().replace("basis: def2-svp", "basis: sto-3g, grid_level: 0")
+    path.write_text(cheap.replace("ccsd(t)}", "hf, frozen_core: false}"))
     plan = json.loads(run("plan", path, "--measure", "--json").stdout)
     assert plan["label_seconds_kind"] == "measured"
     assert plan["label_seconds"] > 0

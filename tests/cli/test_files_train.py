@@ -44,7 +44,8 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ten labelled frames of hydrogen in two charges, a settings file, and a committee trained on them."""
     folder = tmp_path_factory.mktemp("train")
     random = np.random.default_rng(1)
-    level = Level.model_validate({"environment": {"xc": "lda,vwn", "basis": "sto-3g", "grid_level": 0}, "core": {"method": "mp2"}})
+    environment = {"xc": "lda,vwn", "basis": "sto-3g", "grid_level": 0}
+    level = Level.model_validate({"environment": environment, "core": {"method": "mp2"}})
     frames = []
     for _ in range(10):
         frame = Frame(
@@ -54,13 +55,14 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
             spin=0,
             core=[1, 1],
             mm_numbers=[8, 1],
-            mm_positions=random.normal(size=(2, 3)) + [0, 3, 0],
+            mm_positions=random.normal(loc=(0, 3, 0), size=(2, 3)),
             mm_charges=[-0.4, 0.4],
         )
         frames.append(label(frame, level).apply(frame))
     Frames(frames).write(folder / "labelled.xyz")
     (folder / "settings.yaml").write_text(SETTINGS)
-    result = run("train", folder / "labelled.xyz", "-o", folder / "c.safetensors", "--settings", folder / "settings.yaml", "--json")
+    arguments = ["-o", folder / "c.safetensors", "--settings", folder / "settings.yaml", "--json"]
+    result = run("train", folder / "labelled.xyz", *arguments)
     assert result.exit_code == 0, result.stderr
     (folder / "summary.json").write_text(result.stdout)
     return folder
@@ -93,11 +95,10 @@ def test_predictions_have_every_promised_part(room: Path) -> None:
     assert "bound" in text.stdout
 
 
-def test_the_same_seed_gives_the_same_committee(room: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        arguments = ["--settings", room / "settings.yaml", "--seed", "5"]
-        assert run("train", room / "labelled.xyz", "-o", tmp_path / f"{name}.safetensors", *arguments).exit_code == 0
-    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+def test_the_same_seed_gives_the_same_committee_byte_by_byte(room: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    assert run("train", room / "labelled.xyz", "-o", again, "--settings", room / "settings.yaml").exit_code == 0
+    assert again.read_bytes() == (room / "c.safetensors").read_bytes()
 
 
 def test_too_few_frames_give_a_committee_without_bounds_and_say_so(room: Path, tmp_path: Path) -> None:

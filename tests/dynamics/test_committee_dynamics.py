@@ -26,10 +26,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def committee(methanol: Assembly, sampling: SamplingSettings) -> Committee:
-    """Two small networks that know the springs roughly: enough to keep methanol together."""
+    """Two networks that know the springs well enough to keep methanol together."""
     springs = Springs(methanol.frame().positions)
+    hot = sampling.model_copy(update={"temperature": 400.0})
     labelled = []
-    for frame in sample(methanol, sampling, springs, seed=1, steps=600, interval=20).frames:
+    for frame in sample(methanol, hot, springs, seed=1, steps=1000, interval=20).frames:
         answer = springs.evaluate(frame)
         labelled.append(
             frame.replace(
@@ -39,7 +40,7 @@ def committee(methanol: Assembly, sampling: SamplingSettings) -> Committee:
                 info={},
             )
         )
-    training = TrainingSettings(members=2, epochs=60, precision="float64")
+    training = TrainingSettings(members=2, epochs=200)
     members = [train_member(Frames(labelled), PotentialSettings(), training, member=k, seed=1)[0] for k in range(2)]
     return Committee.merge(members)
 
@@ -51,7 +52,7 @@ def test_a_committee_conserves_energy_as_well_as_the_force_field(
     assert relaxed.trusted
     mm, _, mm_noise = drift_and_noise(total_energies(methanol, sampling, None, 50), sampling)
     ml, error, ml_noise = drift_and_noise(total_energies(relaxed.assembly, sampling, committee, 50), sampling)
-    assert ml_noise < 4.0 * mm_noise  # meV; the springs are stiffer than methanol
+    assert ml_noise < 2.0 * mm_noise
     assert abs(ml) < abs(mm) + 3.0 * error
 
 

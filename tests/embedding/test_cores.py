@@ -176,17 +176,6 @@ def test_xcfun_and_libxc_agree_on_a_functional_to_their_known_difference(dimer):
     assert energies[1] == pytest.approx(energies[0], abs=3e-5)
 
 
-def test_published_ccsd_in_dft_energy_of_nbed(water):
-    """Value of nbed's test suite: water, STO-3G, B3LYP, oxygen active, where SPADE takes 3 orbitals; they converge to 1e-6."""
-    frame = Frame(numbers=[8, 1, 1], positions=WATER, charge=0, spin=0, core=[1, 0, 0])
-    level = make_level(
-        environment={"xc": "b3lyp", "grid_level": 3}, core={"method": "ccsd"}, embedding={"core_orbitals": [3]}
-    )
-    found = label(frame, level)
-    assert found.environment_energy / HARTREE == pytest.approx(-75.3091447400438, abs=5e-9)
-    assert found.energy / HARTREE == pytest.approx(-75.1285849238916, abs=2e-7)
-
-
 @pytest.mark.skipif(importlib.util.find_spec("pyscf.lno") is None, reason="needs the extra 'lno'")
 def test_untruncated_local_coupled_cluster_is_canonical(dimer):
     def core(method, **more):

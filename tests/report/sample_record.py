@@ -37,6 +37,11 @@ def lineage(rng: np.random.Generator, number: int, index: int) -> dict:
     }  # fmt: skip
 
 
+def selection(number: int, disagreements: np.ndarray) -> Selection:
+    flagged = disagreements[disagreements > 0.08]
+    return Selection(round=number, disagreements=disagreements.tolist(), flagged=flagged.tolist(), threshold=0.08)
+
+
 def sample_record() -> CampaignRecord:
     rng = np.random.default_rng(7)
     disagreements = rng.gamma(4, 0.02, 9)
@@ -74,10 +79,7 @@ def sample_record() -> CampaignRecord:
         parity=Parity(energies=pair(energies, 0.02), forces=pair(forces, 0.12), mm_forces=pair(mm_forces, 0.01)),
         selections=[
             Selection(round=0, disagreements=[], flagged=[], threshold=None),
-            *(
-                Selection(round=n, disagreements=(d := rng.gamma(4, 0.02, 40)).tolist(), flagged=d[d > 0.08].tolist(), threshold=0.08)
-                for n in (1, 2)
-            ),
+            *(selection(number, rng.gamma(4, 0.02, 40)) for number in (1, 2)),
         ],
         failures=[Failure(frame="ab" * 32, round=1, kind="convergence", message="SCF did not converge after 3 rungs <&>")],
         costs=[

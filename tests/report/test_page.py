@@ -122,6 +122,25 @@ def test_a_campaign_that_ended_at_once_still_has_a_page() -> None:
     assert "svg" not in outline(page).counts
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "converged", "headline"),
+    [
+        ("waiting", None, False, "Still running"),
+        ("excepted", None, False, "Failed"),
+        ("finished", 403, False, "Failed"),
+        ("finished", 0, False, "Not converged"),
+        ("finished", 0, True, "Converged"),
+    ],
+)
+def test_the_headline_is_the_verdict(
+    record: CampaignRecord, state: str, status: int | None, converged: bool, headline: str
+) -> None:
+    verdict = {"converged": converged, "reason": "converged: 3% of a sample is uncertain"}
+    told = dataclasses.replace(record, process_state=state, exit_status=status, verdict=verdict)
+    assert told.headline == headline
+    assert told.explanation == "3% of a sample is uncertain."
+
+
 def test_the_example_frame_is_of_the_last_round(record: CampaignRecord) -> None:
     frame = record.example_frame()
     assert {item["frame"]: item["round"] for item in record.lineage}[frame] == 2

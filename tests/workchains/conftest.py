@@ -12,7 +12,7 @@ TEMPLATE = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-wa
 SYSTEM: dict[str, Any] = {
     "topology": "methanol.pdb",
     "forcefield": ["methanol.xml", "tip3p.xml"],
-    "solvate": {"model": "tip3p", "box": "16 angstrom"},
+    "solvate": {"model": "tip3p", "box": "17 angstrom"},
     "qm": {"residues": ["MOH"]},
     "cores": [{"atoms": [4, 5]}],
     "charge": 0,
@@ -29,7 +29,7 @@ CHEAP: dict[str, Any] = {
         "embedding": {"core_orbitals": [5]},
     },
     "potential": {"features": 8, "interactions": 1, "radial_functions": 8},
-    "training": {"members": 2, "epochs": 6, "warm_epochs": 3, "target_epochs": 4, "held_out": 0.4},
+    "training": {"members": 2, "epochs": 20, "warm_epochs": 10, "target_epochs": 10, "held_out": 0.4},
     "sampling": {
         "initial_frames": 10,
         "initial_steps": 200,

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+from campaign_cases import campaign, data, labelled, predictions, step
+
+from aiida_hqe.calculations.assessment import assess, learning_curve, reason_to_stop, verdict
+from aiida_hqe.calculations.functions import calibrate
+from aiida_hqe.campaign.schema import Campaign
+
+pytestmark = pytest.mark.usefixtures("aiida_profile")
+
+LAST = {
+    "round": 1, "converged": False, "flagged": 3, "uncertain_fraction": 0.5, "trusted": True, "spent_seconds": 100.0,
+    "training_frames": 8, "held_out_frames": 4, "force_error": 0.2,
+}  # fmt: skip
+
+
+def plan(**stop: Any) -> Campaign:
+    return Campaign.model_validate(campaign(stop={"iterations": 2, "uncertain_fraction": 0.3} | stop).get_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"converged": True, "uncertain_fraction": 0.1}, "converged: 10.0%"),
+        ({"round": 2}, "not converged after the 2 rounds"),
+        ({"spent_seconds": 7200.0}, "when the 1 core hours for labels were spent"),
+        ({"flagged": 0}, "every uncertain frame"),
+        ({"round": 2, "trusted": False}, "left its trust region"),
+        ({"round": 0, "flagged": 0, "uncertain_fraction": None}, None),
+    ],
+)
+def test_each_ending_states_its_reason(change: dict[str, Any], reason: str | None) -> None:
+    found = reason_to_stop(plan(core_hours="1 h"), LAST | change)
+    assert (found is None) == (reason is None)
+    assert reason is None or reason in str(found)
+
+
+def test_the_verdict_counts_labels_and_states_the_error() -> None:
+    found = verdict(campaign(), orm.Dict(LAST | {"round": 2})).get_dict()
+    assert (found["converged"], found["labels"], found["force_error"], found["rounds"]) == (False, 12, 0.2, 2)
+    assert verdict(campaign(), orm.Dict(LAST), orm.Str("stopped by hand"))["reason"] == "stopped by hand"
+
+
+def test_coverage_of_fresh_labels_is_judged_by_the_bounds_stated_before() -> None:
+    frames = labelled(8)
+    before = calibrate(data(frames), predictions(frames, 0.05, 0.02), step())
+    new = labelled(4, first=8)
+    inputs = {"labelled": data(new), "calibration": before, "previous_calibration": before}
+    kept = assess(orm.Int(1), predictions=predictions(new, 0.04, 0.02), **inputs)
+    broken = assess(orm.Int(1), predictions=predictions(new, 0.50, 0.02), **inputs)
+    assert (kept["fresh_coverage"], broken["fresh_coverage"]) == (1.0, 0.0)
+
+
+def test_an_assessment_adds_up_counts_and_costs() -> None:
+    chosen = orm.Dict({"sampled": 9, "uncertain": 5, "flagged": 4, "uncertain_fraction": 5 / 9, "converged": False})
+    found = assess(
+        orm.Int(1),
+        selection=chosen,
+        sampling=orm.Dict({"state": "finished"}),
+        labelled=data(labelled(3)),
+        failed=orm.Dict({"a": {}}),
+        training_set=data(labelled(5)),
+        held_out=data(labelled(2)),
+        previous=orm.Dict({"spent_seconds": 10.0}),
+    ).get_dict()
+    assert (found["sampled"], found["flagged"], found["labelled"], found["failed"]) == (9, 4, 3, 1)
+    assert (found["training_frames"], found["held_out_frames"]) == (5, 2)
+    assert (found["label_seconds"], found["core_seconds"], found["spent_seconds"]) == (6.0, 1.5, 16.0)
+
+
+def test_a_sample_that_was_cut_short_never_means_converged() -> None:
+    chosen = orm.Dict({"sampled": 1, "uncertain": 0, "flagged": 0, "uncertain_fraction": 0.0, "converged": True})
+    assert not assess(orm.Int(1), selection=chosen, sampling=orm.Dict({"state": "untrusted"}))["converged"]
+    assert assess(orm.Int(1), selection=chosen, sampling=orm.Dict({"state": "finished"}))["converged"]
+
+
+def test_the_learning_curve_recovers_known_errors() -> None:
+    frames = labelled(6)
+    curve = learning_curve(
+        data(frames),
+        predictions_00=predictions(frames, 0.4, 0.02),
+        predictions_01=predictions(frames, 0.1, 0.02),
+        assessment_00=orm.Dict({"round": 0, "training_frames": 8}),
+        assessment_01=orm.Dict({"round": 1, "training_frames": 11}),
+    ).get_dict()
+    assert curve["level"] == "environment"
+    assert [point["training_frames"] for point in curve["rounds"]] == [8, 11]
+    per_atom = np.sqrt(2)  # the norm divides by the two QM atoms
+    for point, error in zip(curve["rounds"], (0.4, 0.1), strict=True):
+        assert point["force_error"] == pytest.approx(error / per_atom)
+        assert point["member_force_errors"] == pytest.approx([(error - 0.01) / per_atom, (error + 0.01) / per_atom])
+        assert point["energy_error"] == pytest.approx(error)

@@ -1,0 +1,152 @@
+"""The committee: its members side by side, its file, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from potentials.conftest import SETTINGS, untrained
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from aiida_hqe.errors import InputError, IntegrityError
+from aiida_hqe.frames import Frame, Frames
+from aiida_hqe.potentials.calculator import CommitteeCalculator
+from aiida_hqe.potentials.committee import Committee
+from aiida_hqe.potentials.model import build
+from aiida_hqe.potentials.surroundings import Surroundings
+
+
+def test_replayed_graph_gives_the_energy_of_the_schnetpack_modules(frame: Frame) -> None:
+    committee = untrained(3, "direct")
+    surroundings = Surroundings.of(frame)
+    inputs = [torch.tensor(array)[None] for array in (frame.positions, surroundings.potential, surroundings.field)]
+    for member, energy in zip(committee.members, committee.predict(frame).environment_energies, strict=True):
+        network = build(SETTINGS, 0, seed=0).double()
+        network.load_state_dict(dict(member.networks["environment"].state))
+        expected = float(network(torch.tensor(frame.numbers), *inputs).detach())
+        reference = member.networks["environment"].reference(frame.numbers)
+        assert energy - reference == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_graph_recorded_for_one_geometry_serves_others(methanol: Frames) -> None:
+    committee, fresh = untrained(2), untrained(2).replace()
+    committee.predict(methanol[0])
+    np.testing.assert_array_equal(committee.predict(methanol[1]).forces, fresh.predict(methanol[1]).forces)
+
+
+def test_batch_of_predictions_equals_one_by_one(committee: Committee, methanol: Frames) -> None:
+    nothing = {"mm_numbers": [], "mm_positions": np.zeros((0, 3)), "mm_charges": []}
+    water = Frame(numbers=[8, 1, 1], positions=[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], charge=0, spin=0, **nothing)
+    frames = [methanol[0], water, methanol[1]]
+    for one, other in zip(committee.predict_batch(frames), map(committee.predict, frames), strict=True):
+        assert one.frame == other.frame
+        np.testing.assert_array_equal(one.energies, other.energies)
+        np.testing.assert_array_equal(one.mm_forces, other.mm_forces)
+
+
+def test_merged_members_predict_as_they_did_alone(committee: Committee, frame: Frame) -> None:
+    first, last = (committee.replace(members=[committee.members[k]]) for k in (0, 2))
+    merged = Committee.merge([last, first])
+    assert [member.number for member in merged.members] == [0, 2]
+    expected = committee.predict(frame).forces
+    np.testing.assert_allclose(merged.predict(frame).forces, expected[[0, 2]], atol=1e-11)
+    np.testing.assert_allclose(last.predict(frame).forces, expected[[2]], atol=1e-11)
+    assert (last.evaluate(frame).disagreement, last.evaluate(frame).energy_disagreement) == (0.0, 0.0)
+
+
+def test_target_equals_environment_where_it_was_never_learned(frame: Frame) -> None:
+    whole = untrained(2, "direct")
+    bare = [
+        type(member)(member.number, member.seed, {"environment": member.networks["environment"]}) for member in whole.members
+    ]
+    found = whole.replace(members=bare).predict(frame)
+    np.testing.assert_array_equal(found.energies, found.environment_energies)
+    np.testing.assert_array_equal(found.energies, whole.predict(frame).environment_energies)
+
+
+@pytest.mark.parametrize("learn", ["difference", "direct"])
+def test_file_gives_back_the_same_predictions_and_the_same_bytes(learn: str, frame: Frame, tmp_path: Path) -> None:
+    committee = untrained(2, learn)
+    committee.save(tmp_path / "one.safetensors")
+    again = Committee.load(tmp_path / "one.safetensors")
+    again.save(tmp_path / "two.safetensors")
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+    np.testing.assert_array_equal(committee.predict(frame).forces, again.predict(frame).forces)
+    assert again.settings == committee.settings
+    assert again.levels == {"environment", "target"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
+
+
+def test_a_changed_weight_is_noticed(committee: Committee, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    committee.save(path)
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name = "member.1.environment.energy.0.weight"
+    tensors[name][0, 0] += 1e-3
+    save_file(tensors, path, metadata)
+    with pytest.raises(IntegrityError, match="checksum"):
+        Committee.load(path)
+
+
+def test_a_changed_reference_energy_is_noticed(committee: Committee, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    committee.save(path)
+    with safe_open(path, framework="pt") as file:
+        document, tensors = json.loads(file.metadata()["hqe"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    document["members"]["0"]["networks"]["environment"]["references"]["6"] += 1.0
+    save_file(tensors, path, {"hqe": json.dumps(document, sort_keys=True)})
+    with pytest.raises(IntegrityError, match="checksum"):
+        Committee.load(path)
+
+
+@pytest.mark.parametrize("cut", [0, 4, 500, -100])
+def test_a_truncated_file_is_damaged(cut: int, committee: Committee, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    committee.save(path)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(IntegrityError, match="restore"):
+        Committee.load(path)
+
+
+def test_some_other_safetensors_file_is_no_committee(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(IntegrityError, match="committee file"):
+        Committee.load(tmp_path / "other.safetensors")
+
+
+def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="check the path"):
+        Committee.load(tmp_path / "none.safetensors")
+
+
+def test_unknown_elements_and_another_charge_are_refused(committee: Committee, frame: Frame) -> None:
+    with pytest.raises(InputError, match=r"\[9\]"):
+        committee.predict(frame.replace(numbers=[6, 9, 1, 1, 1, 1], spin=1))
+    with pytest.raises(InputError, match="charge 0 and spin 0"):
+        committee.evaluate(frame.replace(charge=1, spin=1))
+
+
+def test_unlike_committees_do_not_merge(committee: Committee) -> None:
+    with pytest.raises(InputError, match="different numbers"):
+        Committee.merge([committee, committee])
+    with pytest.raises(InputError, match="agree in learn"):
+        Committee.merge([committee, untrained(1, "direct")])
+    with pytest.raises(InputError, match="at least one"):
+        Committee.merge([])
+
+
+def test_ase_calculator_gives_what_the_committee_gives(committee: Committee, frame: Frame) -> None:
+    atoms = Atoms(numbers=frame.numbers, positions=frame.positions)
+    atoms.calc = CommitteeCalculator(committee, frame.mm_positions, frame.mm_charges)
+    expected = committee.evaluate(frame)
+    assert atoms.get_potential_energy() == expected.energy
+    np.testing.assert_array_equal(atoms.get_forces(), expected.forces)
+    np.testing.assert_array_equal(atoms.calc.results["mm_forces"], expected.mm_forces)
+    atoms.calc.set_charges(frame.mm_positions, 0 * frame.mm_charges)
+    assert atoms.get_potential_energy() != expected.energy

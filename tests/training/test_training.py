@@ -1,0 +1,190 @@
+"""Training: what it learns on real labels, what makes it reproducible, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training.conftest import SHORT, SMALL
+
+from aiida_hqe import hdf5
+from aiida_hqe.errors import ConvergenceError, InputError
+from aiida_hqe.frames import Frames
+from aiida_hqe.jobs import files
+from aiida_hqe.jobs.predict import run as run_predict
+from aiida_hqe.jobs.train import run as run_train
+from aiida_hqe.potentials.committee import Committee
+from aiida_hqe.potentials.model import build
+from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.training.batches import blocks
+from aiida_hqe.training.objective import Objective
+from aiida_hqe.training.targets import targets
+from aiida_hqe.training.train import train_member, validation_fold
+
+
+def force_error(committee: Committee, frames: Frames) -> float:
+    errors = [committee.predict(frame).environment_forces.mean(axis=0) - frame.environment_forces for frame in frames]
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def mm_force_error(committee: Committee, frames: Frames) -> float:
+    errors = [committee.predict(f).environment_mm_forces.mean(axis=0) - f.environment_mm_forces for f in frames]
+    return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def trained(methanol: Frames) -> tuple[Committee, list[dict[str, float]]]:
+    return train_member(Frames(methanol[:11]), SMALL, SHORT, member=0, seed=7)
+
+
+def test_training_halves_the_force_errors_on_frames_never_seen(
+    trained: tuple[Committee, list[dict[str, float]]], methanol: Frames
+) -> None:
+    committee, unseen = trained[0], Frames(methanol[11:])
+    spread = np.sqrt(np.mean([np.mean(frame.environment_forces**2) for frame in unseen]))
+    mm_spread = np.sqrt(np.mean(np.concatenate([frame.environment_mm_forces for frame in unseen]) ** 2))
+    assert force_error(committee, unseen) < 0.5 * spread
+    assert mm_force_error(committee, unseen) < 0.5 * mm_spread
+
+
+def test_difference_of_levels_is_learned_from_energies_alone(
+    trained: tuple[Committee, list[dict[str, float]]], methanol: Frames
+) -> None:
+    committee = trained[0]
+    assert committee.levels == {"environment", "target"}
+    assert committee.force_level == "environment"
+    wanted = np.array([frame.energy - frame.environment_energy for frame in methanol[:11]])
+    found = [committee.predict(frame) for frame in methanol[:11]]
+    got = np.array([float(one.energies[0] - one.environment_energies[0]) for one in found])
+    assert np.std(got - wanted) < 0.8 * np.std(wanted)
+    assert abs(np.mean(got - wanted)) < np.std(wanted)
+
+
+def test_history_ends_with_the_target_level(trained: tuple[Committee, list[dict[str, float]]]) -> None:
+    history = trained[1]
+    environment = [step for step in history if step["level"] == "environment"]
+    assert environment[-1]["epoch"] == SHORT.epochs
+    assert min(step["validation"] for step in environment) < environment[0]["validation"]
+    assert history[-1]["level"] == "target"
+
+
+def test_the_same_seed_gives_the_same_member_and_another_another(environment: Frames) -> None:
+    few, brief = Frames(environment[:6]), SHORT.model_copy(update={"epochs": 2})
+    one, other, third = (train_member(few, SMALL, brief, member=0, seed=seed)[0].predict(few[0]) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.forces, other.forces)
+    assert np.abs(one.forces - third.forces).max() > 1e-4
+
+
+def test_warm_start_goes_on_from_where_training_stopped(
+    trained: tuple[Committee, list[dict[str, float]]], methanol: Frames
+) -> None:
+    brief = SHORT.model_copy(update={"warm_epochs": 1, "learning_rate": 1e-6, "final_learning_rate": 1e-6})
+    warm, _ = train_member(Frames(methanol[:12]), SMALL, brief, member=0, seed=7, initial=trained[0])
+    np.testing.assert_allclose(
+        warm.predict(methanol[14]).environment_forces, trained[0].predict(methanol[14]).environment_forces, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("learn", ["transfer", "direct"])
+def test_target_energies_are_learned_by_a_network_of_their_own(learn: str, methanol: Frames) -> None:
+    settings = SHORT.model_copy(update={"learn": learn, "epochs": 10, "target_epochs": 30})
+    few = Frames(methanol[:8])
+    committee, history = train_member(few, SMALL, settings, member=0, seed=7)
+    assert committee.learn == learn
+    losses = [step["loss"] for step in history if step["level"] == "target"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert abs(np.mean([committee.predict(frame).energy - frame.energy for frame in few])) < 0.5
+
+
+def test_target_forces_are_learned_where_labels_have_them(methanol: Frames) -> None:
+    stretched = Frames(
+        frame.replace(forces=0.9 * frame.environment_forces, mm_forces=0.9 * frame.environment_mm_forces)
+        for frame in methanol[:8]
+    )
+    committee, _ = train_member(stretched, SMALL, SHORT.model_copy(update={"epochs": 30}), member=0, seed=7)
+    assert committee.force_level == "target"
+    found = [committee.predict(frame) for frame in stretched]
+    error = np.mean([np.mean((p.forces[0] - f.forces) ** 2) for p, f in zip(found, stretched, strict=True)])
+    without = np.mean([np.mean((p.environment_forces[0] - f.forces) ** 2) for p, f in zip(found, stretched, strict=True)])
+    assert error < without
+
+
+def test_loss_of_the_objective_is_that_of_the_forces_themselves(methanol: Frames) -> None:
+    few, settings = Frames(methanol[:3]), SHORT
+    network = build(SMALL, 0, seed=1).double()
+    wanted = [targets(frame, "environment") for frame in few]
+    (block,) = blocks(few, wanted, np.zeros(3), torch.float64)
+    losses, _ = Objective(network, settings).errors(Objective(network, settings).flatten(network), block)
+    for frame, loss in zip(few, losses.tolist(), strict=True):
+        surroundings = Surroundings.of(frame)
+        inputs = [torch.tensor(a)[None].requires_grad_() for a in (frame.positions, surroundings.potential, surroundings.field)]
+        energy = network(torch.tensor(frame.numbers), *inputs)
+        gradients = [gradient[0].numpy() for gradient in torch.autograd.grad(energy.sum(), inputs)]
+        qm = surroundings.qm_forces(*gradients) - frame.environment_forces
+        mm = surroundings.mm_forces(*gradients[1:]) - frame.environment_mm_forces
+        expected = settings.weight_energy * ((float(energy.detach()) - frame.environment_energy) / 6) ** 2
+        expected += settings.weight_forces * (qm**2).sum() / 18 + settings.weight_mm_forces * (mm**2).sum() / 18
+        assert loss == pytest.approx(expected, rel=1e-9)
+
+
+def test_gradient_of_the_objective_is_its_slope(methanol: Frames) -> None:
+    few, network = Frames(methanol[:2]), build(SMALL, 0, seed=1).double()
+    references = np.array([frame.environment_energy for frame in few])
+    (block,) = blocks(few, [targets(frame, "environment") for frame in few], references, torch.float64)
+    objective = Objective(network, SHORT)
+    flat = objective.flatten(network)
+    _, gradient = objective.loss_and_gradient(flat, block)
+    direction = torch.randn(len(flat), dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * 1e-6
+    change = objective.errors(flat + direction, block)[0].mean() - objective.errors(flat - direction, block)[0].mean()
+    assert float(change) == pytest.approx(2 * float(gradient @ direction), rel=1e-5)
+
+
+def test_each_member_leaves_out_frames_of_its_own(methanol: Frames) -> None:
+    folds = [validation_fold(methanol, member, 4) for member in range(4)]
+    assert all(1 <= len(fold) <= 2 for fold in folds)
+    assert len(set.union(*folds)) == sum(map(len, folds))
+
+
+def test_a_diverging_training_names_the_frames(environment: Frames) -> None:
+    settings = SHORT.model_copy(update={"learning_rate": 1e30, "final_learning_rate": 1e30, "epochs": 5})
+    with pytest.raises(ConvergenceError, match=environment[0].hash[:12] + "|frames [0-9a-f]{12}"):
+        train_member(Frames(environment[:4]), SMALL, settings, member=0, seed=1)
+
+
+def test_unlabelled_mixed_and_too_few_frames_are_refused(methanol: Frames, environment: Frames) -> None:
+    def train(frames: list[object], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            train_member(Frames(frames), SMALL, SHORT, member=0, seed=1)  # type: ignore[arg-type]
+
+    train([methanol[0]], "at least two labelled frames")
+    train([methanol[0], methanol[1].unlabelled()], "has none")
+    train([methanol[0], environment[1]], "1 of 2 frames have energy")
+    train([methanol[0], methanol[1].replace(environment_mm_forces=None)], "environment_mm_forces")
+    train([environment[0], environment[1].replace(charge=1, spin=1)], "one charge and spin")
+
+
+def test_warm_start_from_something_else_is_refused(
+    trained: tuple[Committee, list[dict[str, float]]], methanol: Frames
+) -> None:
+    few = Frames(methanol[:4])
+    with pytest.raises(InputError, match="member 1 was expected"):
+        train_member(few, SMALL, SHORT, member=1, seed=1, initial=trained[0])
+    wider = SMALL.model_copy(update={"features": 12})
+    with pytest.raises(InputError, match="same architecture"):
+        train_member(few, wider, SHORT, member=0, seed=1, initial=trained[0])
+
+
+def test_jobs_train_a_committee_and_predict_with_it(methanol: Frames, tmp_path: Path) -> None:
+    few, brief = Frames(methanol[:5]), SHORT.model_copy(update={"epochs": 2})
+    few.write(tmp_path / files.FRAMES)
+    job = files.TrainJob(potential=SMALL, training=brief, members=[0, 1], seed=3)
+    files.write_settings(tmp_path, files.SETTINGS, job)
+    assert run_train(tmp_path).counts == {"members": 2, "frames": 5}
+    (tmp_path / files.TRAINED).rename(tmp_path / files.COMMITTEE)
+    assert run_predict(tmp_path).counts == {"members": 2, "frames": 5}
+    found = hdf5.read_predictions(tmp_path / files.PREDICTIONS)
+    assert [prediction.frame for prediction in found] == few.hashes
+    expected = Committee.load(tmp_path / files.COMMITTEE).predict(few[4])
+    np.testing.assert_allclose(found[4].forces, expected.forces, atol=1e-12)
