@@ -45,7 +45,9 @@ def frames(checked: check.Checked) -> Frames:
 def committee(checked: check.Checked, frames: Frames) -> Committee:
     """A committee of the campaign's architecture, hardly trained."""
     training = checked.campaign.training.model_copy(update={"epochs": 2})
-    parts = [train_member(frames, checked.campaign.potential, training, member=k, seed=1)[0] for k in range(training.members)]
+    parts = [
+        train_member(frames, checked.campaign.potential, training, member=k, seed=1)[0] for k in range(training.members)
+    ]
     return Committee.merge(parts)
 
 
@@ -60,17 +62,23 @@ def mean_seconds(work: Callable[[], object], repeats: int) -> float:
 
 def test_a_label(checked: check.Checked) -> None:
     found = label(checked.assembly.frame(), checked.campaign.levels, threads=1)
-    print(f"\nlabel of methanol in {checked.assembly.frame().n_mm} charges: {found.seconds:.2f} s, core {found.core_seconds:.2f} s")
+    print(
+        f"\nlabel of methanol in {checked.assembly.frame().n_mm} charges: {found.seconds:.2f} s, core {found.core_seconds:.2f} s"
+    )
     assert found.status == "ok"
 
 
 def test_a_committee(committee: Committee, frames: Frames) -> None:
     seconds = mean_seconds(lambda: committee.evaluate(frames[0]), 50)
-    print(f"\ncommittee of {committee.n_members} on {frames[0].n_qm} atoms in {frames[0].n_mm} charges: {1e3 * seconds:.1f} ms")
+    print(
+        f"\ncommittee of {committee.n_members} on {frames[0].n_qm} atoms in {frames[0].n_mm} charges: {1e3 * seconds:.1f} ms"
+    )
 
 
 def test_a_step_of_dynamics(checked: check.Checked, committee: Committee) -> None:
-    sampling = checked.campaign.sampling.model_copy(update={"timestep": 0.05})  # the committee is too raw for a whole step
+    sampling = checked.campaign.sampling.model_copy(
+        update={"timestep": 0.05}
+    )  # the committee is too raw for a whole step
     start = Simulation(checked.assembly, sampling, seed=1)
     start.minimize(sampling.minimize_tolerance, 100)
     for name, force in (("force field", None), ("ML/MM", RegionForce(checked.assembly, committee))):
@@ -84,4 +92,6 @@ def test_frames_on_disk(frames: Frames, tmp_path: Path) -> None:
     for suffix in (".h5", ".xyz"):
         path = tmp_path / f"frames{suffix}"
         write, read = mean_seconds(lambda p=path: many.write(p), 2), mean_seconds(lambda p=path: Frames.read(p), 2)
-        print(f"\n{len(many)} frames as {suffix}: write {write:.2f} s, read {read:.2f} s, {path.stat().st_size / 1e6:.1f} MB")
+        print(
+            f"\n{len(many)} frames as {suffix}: write {write:.2f} s, read {read:.2f} s, {path.stat().st_size / 1e6:.1f} MB"
+        )

@@ -51,29 +51,24 @@ def assess(
     Returns
     -------
     Dict
-        Counts (``sampled``, ``uncertain``, ``flagged``, ``labelled``, ``failed``, ``training_frames``, ``held_out_frames``), errors
-        on held-out labels (eV, eV/angstrom), coverages, costs (s), and whether the sample means ``converged``.
+        Counts (``sampled``, ``uncertain``, ``flagged``, ``labelled``, ``failed``, ``training_frames``,
+        ``held_out_frames``), errors on held-out labels (eV, eV/angstrom), coverages, costs (s), and whether the sample
+        means ``converged``.
     """
-    chosen = {} if selection is None else selection.get_dict()
     new = Frames() if labelled is None else labelled.frames
-    scale = {} if calibration is None else calibration.get_dict()
-    label_seconds = sum(float(frame.info.get("seconds", 0.0)) for frame in new)
-    names = ("force_error", "force_error_uncertainty", "energy_error", "coverage", "raw_coverage", "rank_correlation")
+    trusted = sampling is None or sampling["state"] != "untrusted"
+    costs = {name: sum(float(frame.info.get(name, 0.0)) for frame in new) for name in ("seconds", "core_seconds")}
     return Dict(
         {
             "round": number.value,
-            **{name: chosen.get(name, 0) for name in ("sampled", "uncertain", "flagged")},
-            "uncertain_fraction": chosen.get("uncertain_fraction"),
-            "converged": bool(chosen.get("converged", False)) and _trusted(sampling),
-            "trusted": _trusted(sampling),
-            "given": 0 if selection is not None else len(new),
-            "labelled": 0 if selection is None else len(new),
-            "failed": 0 if failed is None else len(failed.get_dict()),
-            **{name: scale.get(name) for name in names},
+            **_counts(selection, len(new), failed),
+            "trusted": trusted,
+            "converged": trusted and selection is not None and selection["converged"],
+            **_quality(calibration),
             "fresh_coverage": _fresh_coverage(new, previous_calibration, predictions),
-            "core_seconds": sum(float(frame.info.get("core_seconds", 0.0)) for frame in new),
-            "label_seconds": label_seconds,
-            "spent_seconds": label_seconds + (0.0 if previous is None else previous["spent_seconds"]),
+            "core_seconds": costs["core_seconds"],
+            "label_seconds": costs["seconds"],
+            "spent_seconds": costs["seconds"] + (0.0 if previous is None else previous["spent_seconds"]),
             "training_frames": 0 if training_set is None else training_set.n_frames,
             "held_out_frames": 0 if held_out is None else held_out.n_frames,
         }
@@ -148,8 +143,22 @@ def _uncertain(last: dict[str, Any]) -> str:
     return f"{last['uncertain_fraction']:.0%} of the last sample was uncertain{stopped}"
 
 
-def _trusted(sampling: Dict | None) -> bool:
-    return sampling is None or sampling["state"] != "untrusted"
+def _counts(selection: Dict | None, n_new: int, failed: Dict | None) -> dict[str, Any]:
+    """Frames on their way: sampled, uncertain, flagged, labelled, failed; and those given instead of sampled."""
+    chosen = {} if selection is None else selection.get_dict()
+    return {
+        **{name: chosen.get(name, 0) for name in ("sampled", "uncertain", "flagged")},
+        "uncertain_fraction": chosen.get("uncertain_fraction"),
+        "labelled": 0 if selection is None else n_new,
+        "given": n_new if selection is None else 0,
+        "failed": 0 if failed is None else len(failed.get_dict()),
+    }
+
+
+def _quality(calibration: Dict | None) -> dict[str, Any]:
+    """Errors and coverages on the held-out labels."""
+    names = ("force_error", "force_error_uncertainty", "energy_error", "coverage", "raw_coverage", "rank_correlation")
+    return {name: None if calibration is None else calibration.get_dict().get(name) for name in names}
 
 
 def _fresh_coverage(frames: Frames, calibration: Dict | None, predictions: SinglefileData | None) -> float | None:

@@ -34,16 +34,26 @@ class HQECalculation(CalcJob):
         super().define(spec)
         spec.inputs["code"].required = True
         spec.input(
-            "threads", valid_type=int, default=1, non_db=True, validator=_positive, help="Threads of the job (not hashed)."
+            "threads",
+            valid_type=int,
+            default=1,
+            non_db=True,
+            validator=_positive,
+            help="Threads of the job (not hashed).",
         )
-        spec.input("metadata.options.resources", valid_type=dict, default={"num_machines": 1, "num_mpiprocs_per_machine": 1})
+        spec.input(
+            "metadata.options.resources", valid_type=dict, default={"num_machines": 1, "num_mpiprocs_per_machine": 1}
+        )
         spec.input("metadata.options.withmpi", valid_type=bool, default=False)
         spec.input("metadata.options.parser_name", valid_type=str, default=f"hqe.{cls.JOB}")
         spec.output("status", valid_type=Dict, help="How the job ended: state, seconds, peak memory, versions, counts.")
         spec.default_output_node = "status"
         spec.exit_code(200, "ERROR_INPUT", message="the job refused its input: {message}")
         spec.exit_code(
-            300, "ERROR_NO_STATUS", invalidates_cache=True, message="the job was killed or never began: it left no {name}"
+            300,
+            "ERROR_NO_STATUS",
+            invalidates_cache=True,
+            message="the job was killed or never began: it left no {name}",
         )
         spec.exit_code(310, "ERROR_MISSING_RESULT", invalidates_cache=True, message="the job left no {name}")
         spec.exit_code(320, "ERROR_UNREADABLE", invalidates_cache=True, message="{name} cannot be read: {message}")

@@ -80,7 +80,9 @@ def assemble(**parts: CommitteeData) -> CommitteeData:
 
 
 @calcfunction
-def select(frames: FramesData, settings: Dict, calibration: Dict | None = None, **known: FramesData | Dict) -> dict[str, Any]:
+def select(
+    frames: FramesData, settings: Dict, calibration: Dict | None = None, **known: FramesData | Dict
+) -> dict[str, Any]:
     """Choose the frames that are worth a label.
 
     Parameters

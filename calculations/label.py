@@ -25,12 +25,17 @@ class LabelCalculation(HQECalculation):
         super().define(spec)
         spec.input("level", valid_type=Dict, validator=valid(Level), help="Level of the labels.")
         spec.input("frames", valid_type=FramesData, help="Frames to label.")
-        spec.output("frames", valid_type=FramesData, required=False, help="The frames that were labelled, in their order.")
+        spec.output(
+            "frames", valid_type=FramesData, required=False, help="The frames that were labelled, in their order."
+        )
         spec.output(
             "failed", valid_type=Dict, required=False, help="Frames without a label: hash to error_kind and message."
         )
         spec.exit_code(
-            500, "ERROR_UNFINISHED", invalidates_cache=True, message="the job ended early: {done} of {total} frames were tried"
+            500,
+            "ERROR_UNFINISHED",
+            invalidates_cache=True,
+            message="the job ended early: {done} of {total} frames were tried",
         )
         spec.exit_code(510, "ERROR_SOME_FAILED", message="{failed} of {total} frames failed; the others are labelled")
         spec.exit_code(520, "ERROR_ALL_FAILED", message="every frame of the batch failed: {message}")

@@ -23,10 +23,17 @@ class SampleCalculation(HQECalculation):
     def define(cls, spec: Any) -> None:
         """Ports of a sample job."""
         super().define(spec)
-        spec.input("settings", valid_type=Dict, validator=valid(files.SampleJob), help="Ensemble, steps, interval, seed, trust.")
+        spec.input(
+            "settings",
+            valid_type=Dict,
+            validator=valid(files.SampleJob),
+            help="Ensemble, steps, interval, seed, trust.",
+        )
         spec.input("assembly", valid_type=SinglefileData, help="Assembly to start from.")
         spec.input("committee", valid_type=CommitteeData, required=False, help="Committee that drives the QM region.")
-        spec.output("frames", valid_type=FramesData, required=False, help="Frames sampled, with disagreement and origin.")
+        spec.output(
+            "frames", valid_type=FramesData, required=False, help="Frames sampled, with disagreement and origin."
+        )
         spec.output("assembly", valid_type=SinglefileData, required=False, help="End state.")
         spec.exit_code(500, "ERROR_UNTRUSTED", message="the committee left its trust region: {message}")
 

@@ -57,7 +57,9 @@ def first_settings(campaign: Dict) -> dict[str, Any]:
         "round": Int(0),
         "batches": Int(plan.resources.parallel_jobs),
         "level": _node(plan.levels),
-        "prepare": _node(files.PrepareJob(system=plan.system, sampling=_hot(plan.sampling), seed=seed(plan, 0, "prepare"))),
+        "prepare": _node(
+            files.PrepareJob(system=plan.system, sampling=_hot(plan.sampling), seed=seed(plan, 0, "prepare"))
+        ),
         "sample": _node(_first_sample(plan)),
         "select": _node(_select(plan, 0)),
         "train": _node(_train(plan, 0)),
@@ -94,7 +96,9 @@ def _first_sample(plan: Campaign) -> files.SampleJob:
     sampling = plan.sampling
     frames = math.ceil(sampling.initial_frames / sampling.walkers)
     interval = max(sampling.initial_steps // frames, 1)
-    return files.SampleJob(sampling=_hot(sampling), seed=seed(plan, 0, "sample"), steps=interval * frames, interval=interval)
+    return files.SampleJob(
+        sampling=_hot(sampling), seed=seed(plan, 0, "sample"), steps=interval * frames, interval=interval
+    )
 
 
 def _hot(sampling: SamplingSettings) -> SamplingSettings:
@@ -129,7 +133,9 @@ def _select(plan: Campaign, number: int) -> SelectionStep:
 
 def _train(plan: Campaign, number: int) -> files.TrainJob:
     members = list(range(plan.training.members))
-    return files.TrainJob(potential=plan.potential, training=plan.training, members=members, seed=seed(plan, number, "train"))
+    return files.TrainJob(
+        potential=plan.potential, training=plan.training, members=members, seed=seed(plan, number, "train")
+    )
 
 
 def _node(settings: Settings) -> Dict:

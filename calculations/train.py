@@ -23,7 +23,9 @@ class TrainCalculation(HQECalculation):
     def define(cls, spec: Any) -> None:
         """Ports of a train job."""
         super().define(spec)
-        spec.input("settings", valid_type=Dict, validator=valid(files.TrainJob), help="Architecture, objective, members, seed.")
+        spec.input(
+            "settings", valid_type=Dict, validator=valid(files.TrainJob), help="Architecture, objective, members, seed."
+        )
         spec.input("frames", valid_type=FramesData, help="Labelled frames to learn from.")
         spec.input("committee", valid_type=CommitteeData, required=False, help="Committee to go on from.")
         spec.output("committee", valid_type=CommitteeData, required=False, help="The members that were trained.")

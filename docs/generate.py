@@ -56,19 +56,33 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def campaign_file(text: str) -> str:
     """Tables of campaign-file.md: units, keys with value and default, protocols."""
-    meanings = dict(re.findall(r"^\| `([\w.]+)` \| .*? \| .*? \| (.+) \|$", text.split("\n## Protocols")[0], flags=re.MULTILINE))
+    meanings = dict(
+        re.findall(r"^\| `([\w.]+)` \| .*? \| .*? \| (.+) \|$", text.split("\n## Protocols")[0], flags=re.MULTILINE)
+    )
     found = [(f"`{key}`", value, default, meanings.get(key, UNDESCRIBED)) for key, value, default in keys(Campaign)]
     head = ("key", "value", "default", "meaning")
-    parts = [table(("value", "units"), ((name, ", ".join(f"`{unit}`" for unit in known)) for name, known in units._UNITS.items()))]
+    parts = [
+        table(
+            ("value", "units"),
+            ((name, ", ".join(f"`{unit}`" for unit in known)) for name, known in units._UNITS.items()),
+        )
+    ]
     parts.append("\n## Keys\n\n### The campaign itself\n" + table(head, (row for row in found if "." not in row[0])))
     for section in Campaign.model_fields:
         inner = [row for row in found if row[0].startswith(f"`{section}.")]
         if inner:
             parts.append(f"\n### `{section}`\n" + table(head, inner))
     resolved = {name: dict(leaves(protocols.resolve({"protocol": name}))) for name in protocols.names()}
-    listed = [key for key, _, _ in keys(Campaign) if key != "protocol" and any(key in entries for entries in resolved.values())]
+    listed = [
+        key
+        for key, _, _ in keys(Campaign)
+        if key != "protocol" and any(key in entries for entries in resolved.values())
+    ]
     rows = ((f"`{key}`", *(entries.get(key, "-") for entries in resolved.values())) for key in listed)
-    parts.append("\n## Protocols\n\nWhat a protocol fills in; `-` leaves the default of the schema.\n" + table(("key", *resolved), rows))
+    parts.append(
+        "\n## Protocols\n\nWhat a protocol fills in; `-` leaves the default of the schema.\n"
+        + table(("key", *resolved), rows)
+    )
     return with_generated(text, parts)
 
 
@@ -130,7 +144,10 @@ def default_of(field: FieldInfo) -> str:
 
 def dimension_of(metadata: Iterable[Any]) -> str | None:
     """Physical dimension that a validator of `aiida_hqe.units` stands for."""
-    return next((_DIMENSIONS[id(item)] for item in metadata if isinstance(item, BeforeValidator) and id(item) in _DIMENSIONS), None)
+    return next(
+        (_DIMENSIONS[id(item)] for item in metadata if isinstance(item, BeforeValidator) and id(item) in _DIMENSIONS),
+        None,
+    )
 
 
 def commands() -> Iterator[str]:
@@ -142,7 +159,9 @@ def commands() -> Iterator[str]:
             assert command is not None
             yield describe(command, name, "###")
             if isinstance(command, click.Group):
-                yield from (describe(inner, f"{name} {part}", "####") for part, inner in sorted(command.commands.items()))
+                yield from (
+                    describe(inner, f"{name} {part}", "####") for part, inner in sorted(command.commands.items())
+                )
 
 
 def describe(command: click.Command, name: str, level: str) -> str:

@@ -40,7 +40,9 @@ def main() -> None:
         print(f"core {core.core}: {core.orbitals} orbitals, gap {core.gap:.2f}, MP2 {core.correlation_energy:.6f} eV")
     above, below = (label(frame(3.0 + shift), LEVEL).environment_energy for shift in (STEP, -STEP))
     numerical = -(above - below) / (2 * STEP)
-    print(f"force on the charge: analytic {found.environment_mm_forces[0][2]:.6f}, numerical {numerical:.6f} eV/angstrom")
+    print(
+        f"force on the charge: analytic {found.environment_mm_forces[0][2]:.6f}, numerical {numerical:.6f} eV/angstrom"
+    )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from aiida.engine import ProcessBuilder, submit
 from aiida.orm import AbstractCode, load_code
-from aiida_hqe.workchains.campaign import CampaignWorkChain
 
 from aiida_hqe.campaign.check import check
 from aiida_hqe.errors import HQEError
+from aiida_hqe.workchains.campaign import CampaignWorkChain
 
 
 def file_builder(path: Path, code: AbstractCode) -> ProcessBuilder:

@@ -60,7 +60,9 @@ class HQEParser(Parser):
 
     def failed(self, status: files.Status) -> ExitCode:
         """Exit code of a job that failed as a whole."""
-        return self.exit(_EXIT_CODES.get(status.error_kind or "", "ERROR_FAILED"), message=status.message or "no message")
+        return self.exit(
+            _EXIT_CODES.get(status.error_kind or "", "ERROR_FAILED"), message=status.message or "no message"
+        )
 
     def status(self) -> files.Status | None:
         """How the job ended; ``None`` if it was killed."""

@@ -39,7 +39,9 @@ class LabelParser(HQEParser):
         if labelled:
             self.out("frames", FramesData.from_frames(labelled))
         if failed:
-            self.out("failed", Dict({key: {"error_kind": f.error_kind, "message": f.message} for key, f in failed.items()}))
+            self.out(
+                "failed", Dict({key: {"error_kind": f.error_kind, "message": f.message} for key, f in failed.items()})
+            )
         done = len(labelled) + len(failed)
         if done < len(frames):
             return self.exit("ERROR_UNFINISHED", done=done, total=len(frames))

@@ -1,4 +1,4 @@
-"""What the demo left behind: an unbroken graph in which every label was asked for. Run by `make check-demo`, after `make demo`."""
+"""What the demo left behind: an unbroken graph in which every label was asked for; `make check-demo` runs it."""
 
 from __future__ import annotations
 

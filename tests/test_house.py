@@ -58,13 +58,12 @@ def ignored(path: Path) -> bool:
 
 
 def test_the_packages_listed_are_the_packages_on_disk() -> None:
-    on_disk = {"aiida_hqe"}
-    on_disk |= {f"aiida_hqe.{path.parent.name}" for path in (ROOT / "aiida_hqe").glob("*/__init__.py")}
-    on_disk |= {name for name, folder in FOLDERS.items() if (ROOT / folder / "__init__.py").is_file()}
+    on_disk = set()
+    for name, folder in FOLDERS.items():
+        for path in (ROOT / folder).rglob("__init__.py"):
+            on_disk.add(".".join([name, *path.parent.relative_to(ROOT / folder).parts]))
     assert set(PACKAGES) == on_disk
     assert sorted(PACKAGES) == PACKAGES
-    nested = [path for name in PACKAGES for path in folder_of(name).glob("*/*/__init__.py")]
-    assert not [path for path in nested if "__pycache__" not in path.parts and path.parent.parent.name != "aiida_hqe"]
 
 
 def test_every_file_of_a_package_is_installed() -> None:

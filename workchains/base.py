@@ -20,7 +20,9 @@ class HQEWorkChain(WorkChain):
         super().define(spec)
         spec.input("code", valid_type=AbstractCode, help="The code hqe-job.")
         spec.input("threads", valid_type=int, default=1, non_db=True, help="Threads of each job.")
-        spec.input("options", valid_type=dict, default=dict, non_db=True, help="Options of each job: queue, walltime, memory.")
+        spec.input(
+            "options", valid_type=dict, default=dict, non_db=True, help="Options of each job: queue, walltime, memory."
+        )
 
     def job(self, label: str, **inputs: Any) -> dict[str, Any]:
         """Inputs of a CalcJob: `inputs`, the code and the resources; those that are ``None`` are left out."""

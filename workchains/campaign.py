@@ -17,7 +17,7 @@ from aiida_hqe.calculations.settings import first_settings, next_settings
 from aiida_hqe.campaign.schema import Campaign
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
-from aiida_hqe.workchains.base import HQEWorkChain, ending, outputs
+from aiida_hqe.workchains.base import HQEWorkChain, ending, given, outputs
 from aiida_hqe.workchains.submission import builder_from_campaign, resolved
 
 STOP = "hqe_stop"
@@ -35,35 +35,23 @@ class CampaignWorkChain(HQEWorkChain):
     def define(cls, spec: Any) -> None:
         """Ports, outline and exit codes."""
         super().define(spec)
-        spec.input("campaign", valid_type=Dict, validator=valid(Campaign), help="The campaign, validated and with its protocol.")
+        spec.input("campaign", valid_type=Dict, validator=valid(Campaign), help="The campaign file, validated.")
         spec.input("files", valid_type=FolderData, help="The files that its system names.")
         spec.input("frames", valid_type=FramesData, required=False, help="Labelled frames to start from.")
-        spec.input("committee", valid_type=CommitteeData, required=False, help="Committee to train on from in the first round.")
+        spec.input("committee", valid_type=CommitteeData, required=False, help="Committee to train on from at first.")
         spec.outline(
             cls.start,
             while_(cls.goes_on)(
                 if_(cls.needs_sample)(cls.sample, cls.select),
-                if_(cls.has_flagged)(cls.label),
+                if_(cls.has_flagged)(cls.label, cls.quarantine),
                 if_(cls.has_labels)(cls.partition, cls.train),
                 cls.assess,
             ),
             cls.predict,
             cls.conclude,
         )
-        spec.output("committee", valid_type=CommitteeData, required=False, help="The last committee.")
-        spec.output("calibration", valid_type=Dict, required=False, help="Its calibration.")
-        spec.output("training_set", valid_type=FramesData, required=False, help="Labels it learned from.")
-        spec.output("held_out", valid_type=FramesData, required=False, help="Labels it was calibrated on.")
-        spec.output("labels", valid_type=FramesData, required=False, help="All labels.")
-        spec.output("verdict", valid_type=Dict, required=False, help="Converged, or why it ended.")
-        spec.output("learning_curve", valid_type=Dict, required=False, help="Errors of each round on the final held-out labels.")
-        spec.output_namespace("rounds", valid_type=Dict, dynamic=True, help="Assessment of each round.")
-        spec.exit_code(400, "ERROR_SAMPLING", message="sampling failed in round {round}: {reason}")
-        spec.exit_code(401, "ERROR_LABELLING", message="labelling failed in round {round}: {reason}")
-        spec.exit_code(402, "ERROR_TOO_FEW_LABELS", message="too few labels to train and calibrate in round {round}: {reason}")
-        spec.exit_code(403, "ERROR_TRAINING", message="training failed in round {round}: {reason}")
-        spec.exit_code(404, "ERROR_PREDICTION", message="prediction failed in round {round}: {reason}")
-        spec.exit_code(410, "ERROR_UNTRUSTED_AT_ONCE", message="the committee of round {round} cannot drive dynamics: {reason}")
+        _define_outputs(spec)
+        _define_exit_codes(spec)
 
     @classmethod
     def get_builder_from_campaign(cls, code: AbstractCode, campaign: Campaign, directory: Path) -> ProcessBuilder:
@@ -141,7 +129,9 @@ class CampaignWorkChain(HQEWorkChain):
             inputs |= {"prepare": self.ctx.first["prepare"], "files": self.inputs.files}
         else:
             inputs |= {"assembly": self.ctx.assembly}
-        return ToContext(sampling=self.submit(WorkflowFactory("hqe.sample"), self.child(self._name("sample"), **inputs)))
+        return ToContext(
+            sampling=self.submit(WorkflowFactory("hqe.sample"), self.child(self._name("sample"), **inputs))
+        )
 
     def select(self) -> Any:
         """Flag the frames that are worth a label."""
@@ -151,7 +141,9 @@ class CampaignWorkChain(HQEWorkChain):
             return self._end("ERROR_UNTRUSTED_AT_ONCE" if at_once else "ERROR_SAMPLING", ending(sampling))
         self._progress("selecting")
         self.ctx.assembly = sampling.outputs.assembly
-        known = {f"labelled_{name}": node for name, node in self.ctx.sets.items() if name != "labels"} | self.ctx.failures
+        known = {
+            f"labelled_{name}": node for name, node in self.ctx.sets.items() if name != "labels"
+        } | self.ctx.failures
         calibration = self.ctx.trained.get("calibration")
         self.ctx.selected = select(sampling.outputs.frames, self.ctx.settings["select"], calibration, **known)
         return None
@@ -171,25 +163,34 @@ class CampaignWorkChain(HQEWorkChain):
             waiting["expectation"] = self.submit(CalculationFactory("hqe.predict"), expected)
         return ToContext(**waiting)
 
+    def quarantine(self) -> Any:
+        """Keep count of the frames that cannot be labelled; a first set of which none can be ends the campaign."""
+        self.ctx.labelled = outputs(self.ctx.labelling, "frames", "failed")
+        if "failed" in self.ctx.labelled:
+            self.ctx.failures[f"failed_{self._round:02d}"] = self.ctx.labelled["failed"]
+        if not self.ctx.labelling.is_finished_ok:
+            self.report(ending(self.ctx.labelling))
+            if self._round == 0 or "failed" not in self.ctx.labelled:
+                return self._end("ERROR_LABELLING", ending(self.ctx.labelling))
+        return None
+
     def has_labels(self) -> bool:
         """Whether there is something new to learn."""
-        return self.ctx.labelling is not None or (self._round == 0 and "frames" in self.inputs)
+        if not self.needs_sample():
+            self.ctx.labelled = {"frames": self.inputs.frames}
+        return "frames" in self.ctx.labelled
 
     def partition(self) -> Any:
         """Divide the new labels into training and held-out ones, and add them to those of before."""
-        if self.ctx.labelling is None:
-            self.ctx.labelled = {"frames": self.inputs.frames}
-        else:
-            self.ctx.labelled = outputs(self.ctx.labelling, "frames", "failed")
-        if "failed" in self.ctx.labelled:
-            self.ctx.failures[f"failed_{self._round:02d}"] = self.ctx.labelled["failed"]
-        if "frames" not in self.ctx.labelled:
-            return self._end("ERROR_LABELLING", ending(self.ctx.labelling))
         before = {name: node for name, node in self.ctx.sets.items() if name != "labels"}
         self.ctx.sets = dict(partition(self.ctx.labelled["frames"], self.ctx.settings["select"], **before))
-        counts = {name: self.ctx.sets[name].n_frames if name in self.ctx.sets else 0 for name in ("training_set", "held_out")}
+        counts = {
+            name: self.ctx.sets[name].n_frames if name in self.ctx.sets else 0 for name in ("training_set", "held_out")
+        }
         if counts["training_set"] < self._members:
-            return self._end("ERROR_TOO_FEW_LABELS", f"{counts['training_set']} to train on and {counts['held_out']} held out")
+            return self._end(
+                "ERROR_TOO_FEW_LABELS", f"{counts['training_set']} to train on and {counts['held_out']} held out"
+            )
         return None
 
     def train(self) -> Any:
@@ -207,22 +208,21 @@ class CampaignWorkChain(HQEWorkChain):
 
     def assess(self) -> Any:
         """Judge the round."""
-        previous = self.ctx.trained.get("calibration")
-        found: dict[str, Any] = {"previous_calibration": previous}
-        if self.ctx.labelled:
+        found: dict[str, Any] = {"previous_calibration": self.ctx.trained.get("calibration"), **self.ctx.labelled}
+        if self.ctx.training is not None:
             if not self.ctx.training.is_finished_ok:
                 return self._end("ERROR_TRAINING", ending(self.ctx.training))
             self.ctx.trained = outputs(self.ctx.training, "committee", "calibration", "predictions")
-            found |= {"labelled": self.ctx.labelled["frames"], "failed": self.ctx.labelled.get("failed")}
         if self.ctx.sampling is not None:
             found |= {"selection": self.ctx.selected["selection"], "sampling": self.ctx.sampling.outputs.status}
-        if self.ctx.expectation is not None and self.ctx.expectation.is_finished_ok:
+        if self.ctx.expectation is not None:
+            if not self.ctx.expectation.is_finished_ok:
+                return self._end("ERROR_PREDICTION", ending(self.ctx.expectation))
             found["predictions"] = self.ctx.expectation.outputs.predictions
-        sets = {name: self.ctx.sets[name] for name in ("training_set", "held_out")}
-        last = self.ctx.assessments[-1] if self.ctx.assessments else None
-        found |= sets | {"calibration": self.ctx.trained["calibration"], "previous": last}
-        assessment = assess(self.ctx.settings["round"], **{name: node for name, node in found.items() if node is not None})
-        self._record(assessment)
+        found |= {name: self.ctx.sets[name] for name in ("training_set", "held_out")}
+        found |= {"labelled": found.pop("frames", None), "calibration": self.ctx.trained["calibration"]}
+        found["previous"] = self.ctx.assessments[-1] if self.ctx.assessments else None
+        self._record(assess(self.ctx.settings["round"], **given(**found)))
         return None
 
     def predict(self) -> Any:
@@ -277,7 +277,7 @@ class CampaignWorkChain(HQEWorkChain):
 
     def _record(self, assessment: Dict) -> None:
         self.ctx.assessments.append(assessment)
-        if self.ctx.labelled:
+        if self.ctx.training is not None:
             self.ctx.committees.append((self._round, self.ctx.trained["committee"]))
         self.out(f"rounds.round_{self._round:02d}", assessment)
         extras = {"hqe_rounds": [node.get_dict() for node in self.ctx.assessments], "hqe_done": 0, "hqe_total": 0}
@@ -285,12 +285,16 @@ class CampaignWorkChain(HQEWorkChain):
 
     def _progress(self, stage: str, total: int = 0) -> None:
         """Say in the extras, which anyone may read while the campaign runs, where it is."""
-        self.node.base.extras.set_many({"hqe_stage": stage, "hqe_round": self._round, "hqe_done": 0, "hqe_total": total})
+        self.node.base.extras.set_many(
+            {"hqe_stage": stage, "hqe_round": self._round, "hqe_done": 0, "hqe_total": total}
+        )
         self.report(f"round {self._round}: {stage}" + (f" {total} frames" if total else ""))
 
     def _put_out(self) -> None:
         """Put out what there is: the last committee and all labels."""
-        self.out_many({name: self.ctx.trained[name] for name in ("committee", "calibration") if name in self.ctx.trained})
+        self.out_many(
+            {name: self.ctx.trained[name] for name in ("committee", "calibration") if name in self.ctx.trained}
+        )
         self.out_many(self.ctx.sets)
 
     def _end(self, code: str, reason: str) -> Any:
@@ -298,3 +302,27 @@ class CampaignWorkChain(HQEWorkChain):
         self._put_out()
         self._progress("failed")
         return self.exit_codes[code].format(round=self._round, reason=reason)
+
+
+def _define_outputs(spec: Any) -> None:
+    spec.output("committee", valid_type=CommitteeData, required=False, help="The last committee.")
+    spec.output("calibration", valid_type=Dict, required=False, help="Its calibration.")
+    spec.output("training_set", valid_type=FramesData, required=False, help="Labels it learned from.")
+    spec.output("held_out", valid_type=FramesData, required=False, help="Labels it was calibrated on.")
+    spec.output("labels", valid_type=FramesData, required=False, help="All labels.")
+    spec.output("verdict", valid_type=Dict, required=False, help="Converged, or why it ended.")
+    spec.output("learning_curve", valid_type=Dict, required=False, help="Errors of each round.")
+    spec.output_namespace("rounds", valid_type=Dict, dynamic=True, help="Assessment of each round.")
+
+
+def _define_exit_codes(spec: Any) -> None:
+    spec.exit_code(400, "ERROR_SAMPLING", message="sampling failed in round {round}: {reason}")
+    spec.exit_code(401, "ERROR_LABELLING", message="labelling failed in round {round}: {reason}")
+    spec.exit_code(
+        402, "ERROR_TOO_FEW_LABELS", message="too few labels to train and calibrate in round {round}: {reason}"
+    )
+    spec.exit_code(403, "ERROR_TRAINING", message="training failed in round {round}: {reason}")
+    spec.exit_code(404, "ERROR_PREDICTION", message="prediction failed in round {round}: {reason}")
+    spec.exit_code(
+        410, "ERROR_UNTRUSTED_AT_ONCE", message="the committee of round {round} cannot drive dynamics: {reason}"
+    )

@@ -30,7 +30,9 @@ class LabelWorkChain(HQEWorkChain):
         spec.input("batches", valid_type=Int, help="Number of jobs that share the frames.")
         spec.outline(cls.split, cls.label, cls.gather)
         spec.output("frames", valid_type=FramesData, required=False, help="Labelled frames, in the order they came in.")
-        spec.output("failed", valid_type=Dict, required=False, help="Quarantined frames: hash to error_kind and message.")
+        spec.output(
+            "failed", valid_type=Dict, required=False, help="Quarantined frames: hash to error_kind and message."
+        )
         spec.exit_code(400, "ERROR_NO_LABEL", message="no frame was labelled: {reason}")
 
     def split(self) -> None:
@@ -45,7 +47,7 @@ class LabelWorkChain(HQEWorkChain):
 
     def gather(self) -> Any:
         """Gather labels and failures; a job that was killed leaves those it had finished."""
-        found = {}
+        found: dict[str, Any] = {}
         for number, job in enumerate(self.ctx.jobs):
             if not job.is_finished_ok:
                 self.report(ending(job))

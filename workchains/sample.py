@@ -26,20 +26,31 @@ class SampleWorkChain(HQEWorkChain):
     def define(cls, spec: Any) -> None:
         """Ports, outline and exit codes."""
         super().define(spec)
-        spec.input("settings", valid_type=Dict, validator=valid(files.SampleJob), help="Ensemble, steps, interval, seed, trust.")
+        spec.input(
+            "settings",
+            valid_type=Dict,
+            validator=valid(files.SampleJob),
+            help="Ensemble, steps, interval, seed, trust.",
+        )
         spec.input("assembly", valid_type=SinglefileData, required=False, help="Assembly to start from.")
-        spec.input("prepare", valid_type=Dict, required=False, validator=valid(files.PrepareJob), help="How to make one.")
+        spec.input(
+            "prepare", valid_type=Dict, required=False, validator=valid(files.PrepareJob), help="How to make one."
+        )
         spec.input("files", valid_type=FolderData, required=False, help="Files to make one from.")
         spec.input("committee", valid_type=CommitteeData, required=False, help="Committee that drives the QM region.")
         spec.inputs.validator = _starts_somewhere
         spec.outline(if_(cls.has_no_assembly)(cls.prepare), cls.sample, cls.inspect)
         spec.output("frames", valid_type=FramesData, required=False, help="Frames sampled.")
         spec.output("assembly", valid_type=SinglefileData, required=False, help="End state, to go on from.")
-        spec.output("start", valid_type=SinglefileData, required=False, help="The assembly that was prepared, if one was.")
+        spec.output(
+            "start", valid_type=SinglefileData, required=False, help="The assembly that was prepared, if one was."
+        )
         spec.output("status", valid_type=Dict, required=False, help="How the sampling ended.")
         spec.exit_code(400, "ERROR_PREPARATION", message="the system was not prepared: {reason}")
         spec.exit_code(401, "ERROR_SAMPLING", message="nothing was sampled: {reason}")
-        spec.exit_code(410, "ERROR_UNTRUSTED_AT_ONCE", message="the committee cannot be trusted from the first step on: {reason}")
+        spec.exit_code(
+            410, "ERROR_UNTRUSTED_AT_ONCE", message="the committee cannot be trusted from the first step on: {reason}"
+        )
 
     def has_no_assembly(self) -> bool:
         """Whether the system must be prepared."""
@@ -59,7 +70,9 @@ class SampleWorkChain(HQEWorkChain):
                 return self.exit_codes.ERROR_PREPARATION.format(reason=ending(preparation))
             start = preparation.outputs.assembly
             self.out("start", start)
-        inputs = self.job("sample", settings=self.inputs.settings, assembly=start, committee=self.inputs.get("committee"))
+        inputs = self.job(
+            "sample", settings=self.inputs.settings, assembly=start, committee=self.inputs.get("committee")
+        )
         return ToContext(sampling=self.submit(CalculationFactory("hqe.sample"), inputs))
 
     def inspect(self) -> Any:

@@ -25,12 +25,18 @@ class TrainWorkChain(HQEWorkChain):
         """Ports, outline and exit codes."""
         super().define(spec)
         spec.input("frames", valid_type=FramesData, help="Labelled frames to learn from.")
-        spec.input("settings", valid_type=Dict, validator=valid(files.TrainJob), help="Architecture, objective, members, seed.")
+        spec.input(
+            "settings", valid_type=Dict, validator=valid(files.TrainJob), help="Architecture, objective, members, seed."
+        )
         spec.input("batches", valid_type=Int, help="Number of jobs that share the members.")
         spec.input("committee", valid_type=CommitteeData, required=False, help="Committee to go on from.")
         spec.input("held_out", valid_type=FramesData, required=False, help="Labels to calibrate on; never trained on.")
         spec.input(
-            "selection", valid_type=Dict, required=False, validator=valid(SelectionStep), help="Confidence of the calibration."
+            "selection",
+            valid_type=Dict,
+            required=False,
+            validator=valid(SelectionStep),
+            help="Confidence of the calibration.",
         )
         spec.inputs.validator = _calibrates_completely
         spec.outline(
@@ -40,7 +46,9 @@ class TrainWorkChain(HQEWorkChain):
             if_(cls.has_held_out)(cls.predict, cls.calibrate),
         )
         spec.output("committee", valid_type=CommitteeData, help="The committee.")
-        spec.output("predictions", valid_type=SinglefileData, required=False, help="Its predictions of the held-out labels.")
+        spec.output(
+            "predictions", valid_type=SinglefileData, required=False, help="Its predictions of the held-out labels."
+        )
         spec.output("calibration", valid_type=Dict, required=False, help="What its disagreement says about its error.")
         spec.output_namespace("history", valid_type=Dict, dynamic=True, help="Losses and errors, by job.")
         spec.exit_code(400, "ERROR_TRAINING", message="a member was not trained: {reason}")

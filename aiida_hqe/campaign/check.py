@@ -122,7 +122,9 @@ def _check_box(campaign: Campaign, assembly: Assembly) -> None:
     sampling = campaign.sampling
     if assembly.box is None:
         if sampling.ensemble == "npt":
-            raise InputError("nvt or nve was expected without a box (got npt): solvate, or keep the volume", "sampling.ensemble")
+            raise InputError(
+                "nvt or nve was expected without a box (got npt): solvate, or keep the volume", "sampling.ensemble"
+            )
         return
     half = float(assembly.box.diagonal().min()) / 2
     if sampling.nonbonded_cutoff > half:

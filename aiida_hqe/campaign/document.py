@@ -92,7 +92,9 @@ def locate(path: str | Path, key: str) -> int:
     return load(path).line(as_key(key))
 
 
-def read(path: str | Path, model: type[Model], resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Model:
+def read(
+    path: str | Path, model: type[Model], resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> Model:
     """Validated settings from a YAML file.
 
     Parameters
@@ -144,7 +146,9 @@ def load(path: str | Path) -> Document:
         data = _construct(node, (), lines) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise InputError(f"{path}:{mark.line + 1 if mark else 1}: YAML was expected (got {_one_line(error.problem)})") from error
+        raise InputError(
+            f"{path}:{mark.line + 1 if mark else 1}: YAML was expected (got {_one_line(error.problem)})"
+        ) from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: YAML was expected (got {_one_line(error)})") from error
     if data is None:

@@ -188,6 +188,8 @@ def lookup(data: Any, key: Key) -> Any:
 
 def show(value: Any) -> str:
     """A value as the user wrote it, shortened to one line."""
-    text = {None: "nothing", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
+    text = (
+        {None: "nothing", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
+    )
     text = " ".join((text or repr(value)).split())
     return text if len(text) <= 60 else text[:57] + "..."

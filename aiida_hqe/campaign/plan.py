@@ -20,7 +20,9 @@ ESTIMATE = (
 )
 """Where an estimated cost comes from; N basis functions, o correlated and v virtual orbitals."""
 
-CACHING = "known only to an AiiDA profile, once frames are sampled: equal jobs that it holds are reused when caching is on"
+CACHING = (
+    "known only to an AiiDA profile, once frames are sampled: equal jobs that it holds are reused when caching is on"
+)
 
 
 class CorePlan(Settings):
@@ -95,7 +97,9 @@ class Plan(Settings):
             ("environment level", f"{self.basis_functions} basis functions ({self.basis})"),
         ]
         for core in self.cores:
-            sizes = f"{core.atoms} atoms, {core.orbitals} occupied orbitals ({core.frozen} frozen), {core.virtuals} virtual"
+            sizes = (
+                f"{core.atoms} atoms, {core.orbitals} occupied orbitals ({core.frozen} frozen), {core.virtuals} virtual"
+            )
             rows.append((f"quantum core {core.core}", sizes))
         return [
             *rows,
@@ -190,7 +194,9 @@ def _measured(frame: Frame, level: Level) -> float:
 def _max_jobs(campaign: Campaign) -> int:
     """Jobs of the set-up and of every round: sampling, labels, training, and predictions for selection and calibration."""
     parallel = campaign.resources.parallel_jobs
-    labels = min(parallel, campaign.sampling.initial_frames) + campaign.stop.iterations * min(parallel, campaign.selection.batch)
+    labels = min(parallel, campaign.sampling.initial_frames) + campaign.stop.iterations * min(
+        parallel, campaign.selection.batch
+    )
     rounds = campaign.stop.iterations + 1
     training = rounds * min(parallel, campaign.training.members)
     predictions = rounds + campaign.stop.iterations + rounds

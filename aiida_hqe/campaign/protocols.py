@@ -44,7 +44,9 @@ def merge(defaults: Any, given: Any) -> Any:
     """`given`, with entries of mappings that only `defaults` has added at every depth."""
     if not isinstance(defaults, dict) or not isinstance(given, dict):
         return copy.deepcopy(given)
-    merged = {key: merge(value, given[key]) if key in given else copy.deepcopy(value) for key, value in defaults.items()}
+    merged = {
+        key: merge(value, given[key]) if key in given else copy.deepcopy(value) for key, value in defaults.items()
+    }
     return merged | {key: copy.deepcopy(value) for key, value in given.items() if key not in defaults}
 
 

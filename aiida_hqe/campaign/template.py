@@ -41,7 +41,9 @@ def copy(name: str, directory: str | Path) -> list[Path]:
     sources = sorted((_TEMPLATES / name).iterdir(), key=lambda path: (path.name != CAMPAIGN, path.name))
     for source in sources:
         if (directory / source.name).exists():
-            raise InputError(f"{directory}: a folder without {source.name} was expected: choose another, nothing is overwritten")
+            raise InputError(
+                f"{directory}: a folder without {source.name} was expected: choose another, nothing is overwritten"
+            )
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copyfile(source, directory / source.name)) for source in sources]

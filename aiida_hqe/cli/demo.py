@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,8 @@ import click
 from aiida_hqe.cli import profile
 
 if TYPE_CHECKING:
+    from aiida.orm import AbstractCode
+
     from aiida_hqe.queries import State
 
 TEMPLATE = "methanol-water"
@@ -39,15 +44,70 @@ def demo(directory: Path, workers: int) -> None:
     )
     code = profile.open_profile()
     file = campaign_file(folder)
-    with profile.daemon(workers):
-        from aiida_hqe.cli.submit import submit_campaign
-        from aiida_hqe.cli.watch import Progress, require_success, wait
-
-        node = submit_campaign(file, code)
-        click.echo(f"submitted {_shown(file)} as campaign {node.pk} ({node.uuid})")
-        state = wait(node.pk, Progress())
-        require_success(state)
+    with profile.daemon(workers), terminable():
+        state = run(file, code)
     finish(state, folder, time.monotonic() - start)
+
+
+def run(file: Path, code: AbstractCode) -> State:
+    """Submit the campaign, or go on with one that an earlier run left unfinished, and wait for its end; killed on Ctrl-C."""
+    from aiida_hqe.cli.submit import submit_campaign
+    from aiida_hqe.cli.watch import Progress, require_success, wait
+
+    pk = unfinished()
+    if pk is None:
+        node = submit_campaign(file, code)
+        pk = node.pk
+        click.echo(f"submitted {_shown(file)} as campaign {pk} ({node.uuid})")
+    else:
+        click.echo(f"campaign {pk} of an earlier run is unfinished: it goes on")
+    try:
+        state = wait(pk, Progress())
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted: the running jobs are killed; the next run reuses the finished ones", err=True)
+        kill(pk)
+        raise
+    require_success(state)
+    return state
+
+
+def unfinished() -> int | None:
+    """Pk of a campaign that has not ended, the newest."""
+    from aiida_hqe import queries
+
+    return next((pk for pk in queries.campaigns() if not queries.state(pk).terminated), None)
+
+
+def kill(pk: int) -> None:
+    """Kill a campaign and its jobs, and wait for their end as long as the daemon needs at most."""
+    from aiida.common.exceptions import AiidaException
+    from aiida.engine.processes.control import kill_processes
+    from aiida.orm import load_node
+
+    from aiida_hqe import queries
+
+    try:
+        kill_processes([load_node(pk)], msg_text="the demo was interrupted", timeout=20)
+    except AiidaException as error:
+        click.echo(f"campaign {pk} did not answer ({error}): `verdi process kill {pk}`", err=True)
+        return
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not queries.state(pk).terminated:
+        time.sleep(0.5)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that the daemon is stopped then as well."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def campaign_file(folder: Path) -> Path:

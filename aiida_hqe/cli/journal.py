@@ -67,11 +67,15 @@ class Journal:
             self._append(self._head)
             return
         if lines[0] != self._head.encode():
-            raise InputError(f"{path}: labels of the same level were expected (got another): remove the file to start anew")
+            raise InputError(
+                f"{path}: labels of the same level were expected (got another): remove the file to start anew"
+            )
         try:
             found = [Label.model_validate_json(line) for line in lines[1:]]
         except ValidationError as error:
-            raise IntegrityError(f"{path}: labels, one a line, were expected (got damaged ones): remove the file") from error
+            raise IntegrityError(
+                f"{path}: labels, one a line, were expected (got damaged ones): remove the file"
+            ) from error
         self.labels = {label.frame: label for label in found if label.status == "ok"}
 
 
@@ -83,4 +87,6 @@ def check_output(path: Path | None, suffixes: tuple[str, ...] = (".xyz", ".extxy
         kinds = " or ".join(suffixes)
         raise InputError(f"{path}: an output file ending in {kinds} was expected (got {path.suffix or 'no ending'})")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: a file in a folder that can be written was expected: make the folder, or name another")
+        raise InputError(
+            f"{path}: a file in a folder that can be written was expected: make the folder, or name another"
+        )

@@ -18,7 +18,9 @@ FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("frames", type=FILE)
-@click.option("--level", "level_file", type=FILE, required=True, help="Level file (YAML): environment, core, embedding.")
+@click.option(
+    "--level", "level_file", type=FILE, required=True, help="Level file (YAML): environment, core, embedding."
+)
 @click.option("-o", "--output", type=FILE, help="Write the labelled frames (.xyz or .h5).")
 @click.option("--json", "as_json", is_flag=True, help="Print each label as JSON.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads; by default those that OMP_NUM_THREADS says.")

@@ -75,7 +75,9 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return _with_profile(ctx, command) if entry.profile else command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Resolve a command, or fail with the names most like the one given."""
         if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"no such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
@@ -89,11 +91,15 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete names of commands from the table, and options as usual."""
-        names = [CompletionItem(name, help=entry.help) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
+        names = [
+            CompletionItem(name, help=entry.help) for name, entry in COMMANDS.items() if name.startswith(incomplete)
+        ]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of ours becomes its line on stderr and its exit code."""
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # of libraries, for their developers: python -W default shows them
         try:
             return super().invoke(ctx)
         except HQEError as error:
@@ -125,7 +131,9 @@ def _with_profile(ctx: click.Context, command: click.Command) -> click.Command:
 
 def _require_profile(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
     if value is None and not ctx.resilient_parsing:
-        raise InputError("an AiiDA profile was expected (got none): `verdi presto` makes one, or give one with -p PROFILE")
+        raise InputError(
+            "an AiiDA profile was expected (got none): `verdi presto` makes one, or give one with -p PROFILE"
+        )
     return value
 
 
@@ -138,7 +146,5 @@ def main(ctx: click.Context, profile: str | None) -> None:
 
     Exit codes: 0 done, 1 failed, 2 bad input.
     """
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # of libraries, for their developers: python -W default shows them
     if profile is not None:
         ctx.default_map = {name: {"profile": profile} for name in COMMANDS}

@@ -12,7 +12,9 @@ FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("directory", type=FILE)
-@click.option("--template", metavar="NAME", default="methanol-water", show_default=True, help="methanol-water or peptide-water.")
+@click.option(
+    "--template", metavar="NAME", default="methanol-water", show_default=True, help="methanol-water or peptide-water."
+)
 def init(directory: Path, template: str) -> None:
     """Start a campaign in DIRECTORY from a template; nothing is overwritten."""
     from aiida_hqe.campaign.template import copy
@@ -24,7 +26,9 @@ def init(directory: Path, template: str) -> None:
 
 @click.command()
 @click.argument("campaign", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print every setting in full, and the size of the system, as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print every setting in full, and the size of the system, as JSON."
+)
 def check(campaign: Path, as_json: bool) -> None:
     """Validate the file CAMPAIGN and set its system up; nothing is computed or stored."""
     from aiida_hqe.campaign import check as checking
@@ -41,7 +45,9 @@ def check(campaign: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("campaign", type=FILE)
-@click.option("--measure", is_flag=True, help="Label the configuration of the set-up once, and measure instead of estimating.")
+@click.option(
+    "--measure", is_flag=True, help="Label the configuration of the set-up once, and measure instead of estimating."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def plan(campaign: Path, measure: bool, as_json: bool) -> None:
     """Dry run of the file CAMPAIGN: sizes, processes, and what the labels will cost."""

@@ -86,7 +86,9 @@ class FramesData(SinglefileData):
         """
         found = [frame for frame in self.frames if frame.hash.startswith(prefix)]
         if len(found) != 1:
-            raise InputError(f"one frame {prefix!r} was expected in node {self.pk} (got {len(found)}): give more digits")
+            raise InputError(
+                f"one frame {prefix!r} was expected in node {self.pk} (got {len(found)}): give more digits"
+            )
         return found[0]
 
 

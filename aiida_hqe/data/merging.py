@@ -62,7 +62,9 @@ def _merged(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 )
     members = {number: member for document in documents for number, member in document["members"].items()}
     if len(members) < sum(len(document["members"]) for document in documents):
-        raise InputError(f"each member once was expected (got a number of {sorted(members)} twice): train each number once")
+        raise InputError(
+            f"each member once was expected (got a number of {sorted(members)} twice): train each number once"
+        )
     return first | {"members": members}
 
 

@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job named on the command line; exit code 0 done, 1 failed, 2 bad input (see ``status.json``)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1 or arguments[0] not in JOBS:
-        print(f"hqe-job: one of {', '.join(JOBS)} was expected (got {' '.join(arguments) or 'nothing'})", file=sys.stderr)
+        print(
+            f"hqe-job: one of {', '.join(JOBS)} was expected (got {' '.join(arguments) or 'nothing'})", file=sys.stderr
+        )
         return 2
     return run(arguments[0], Path.cwd())
 
@@ -41,9 +43,9 @@ def run(name: str, directory: Path) -> int:
         code = error.exit_code
         print(f"hqe-job {name}: {status.message}", file=sys.stderr)
     except MemoryError:
-        error = ResourceError("out of memory: give the job more, or choose a smaller core, batch or basis")
-        status = files.Status(state="failed", error_kind=error_kind(error), message=str(error))
-        code = error.exit_code
+        lack = ResourceError("out of memory: give the job more, or choose a smaller core, batch or basis")
+        status = files.Status(state="failed", error_kind=error_kind(lack), message=str(lack))
+        code = lack.exit_code
     status = status.model_copy(
         update={
             "seconds": time.perf_counter() - start,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
@@ -28,7 +29,7 @@ def run(directory: Path) -> files.Status:
     path = directory / files.COMMITTEE
     initial = Committee.load(path) if path.is_file() else None
     trained: list[Committee] = []
-    histories: list[list[dict[str, float | int | str]]] = []
+    histories: list[list[dict[str, Any]]] = []
     for done, member in enumerate(settings.members):
         total = len(settings.members)
 

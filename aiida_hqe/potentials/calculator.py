@@ -44,7 +44,9 @@ class CommitteeCalculator(Calculator):
     ) -> None:
         super().__init__()
         self.committee = committee
-        self.set_charges(np.zeros((0, 3)) if mm_positions is None else mm_positions, [] if mm_charges is None else mm_charges)
+        self.set_charges(
+            np.zeros((0, 3)) if mm_positions is None else mm_positions, [] if mm_charges is None else mm_charges
+        )
 
     def set_charges(self, mm_positions: ArrayLike, mm_charges: ArrayLike) -> None:
         """Replace the point charges, and forget results that belong to the old ones."""

@@ -87,7 +87,9 @@ class Committee:
         self.members: tuple[Member, ...] = tuple(sorted(members, key=lambda member: member.number))
         numbers = [member.number for member in self.members]
         if not numbers or len(set(numbers)) != len(numbers):
-            raise InputError(f"a committee needs members with different numbers (got {numbers}): train each number once")
+            raise InputError(
+                f"a committee needs members with different numbers (got {numbers}): train each number once"
+            )
         self.settings = settings
         self.learn = learn
         self.elements = sorted(set(elements))
@@ -130,7 +132,9 @@ class Committee:
             for name in ("settings", "learn", "levels", "elements", "charge", "spin"):
                 one, other = getattr(parts[0], name), getattr(part, name)
                 if one != other:
-                    raise InputError(f"committees to merge must agree in {name} (got {one} and {other}): train them alike")
+                    raise InputError(
+                        f"committees to merge must agree in {name} (got {one} and {other}): train them alike"
+                    )
         members = [member for part in parts for member in part.members]
         return parts[0].replace(members=members)
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch.utils.data.dataloader as _dataloader
 
 if not hasattr(_dataloader, "T_co"):
-    _dataloader.T_co = TypeVar("T_co", covariant=True)  # type: ignore[attr-defined]
+    _dataloader.T_co = TypeVar("T_co", covariant=True)  # type: ignore[misc]
 
-from schnetpack.nn import CosineCutoff, GaussianRBF, build_mlp  # noqa: E402  (after the name is put back)
-from schnetpack.representation import PaiNN  # noqa: E402
+from schnetpack.nn import CosineCutoff, GaussianRBF, build_mlp
+from schnetpack.representation import PaiNN
 
 __all__ = ["CosineCutoff", "GaussianRBF", "PaiNN", "build_mlp"]

@@ -61,7 +61,12 @@ class Stack:
     """
 
     def __init__(
-        self, members: Sequence[Member], levels: Sequence[LevelName], settings: PotentialSettings, charge: int, learn: str
+        self,
+        members: Sequence[Member],
+        levels: Sequence[LevelName],
+        settings: PotentialSettings,
+        charge: int,
+        learn: str,
     ) -> None:
         self.members = list(members)
         self.levels = list(levels)
@@ -88,7 +93,10 @@ class Stack:
             example = torch.arange(3.0 * n, dtype=torch.float64).reshape(n, 3).sin() + torch.arange(n)[:, None]
             zeros = torch.zeros((n, 3), dtype=torch.float64)
             graph = record(self._function(numbers), [example, zeros[:, 0].contiguous(), zeros], frozen=True)
-            references = [[member.networks[level].reference(np.array(numbers)) for level in self.levels] for member in self.members]
+            references = [
+                [member.networks[level].reference(np.array(numbers)) for level in self.levels]
+                for member in self.members
+            ]
             if self.on_top:
                 references = [[low, low + high] for low, high in references]
             self._graphs[numbers] = (graph, np.array(references))
@@ -97,7 +105,9 @@ class Stack:
     def _function(self, numbers: tuple[int, ...]) -> Function:
         potential, atoms = build(self.settings, self.charge, seed=0), torch.tensor(numbers)
         if self.on_top:
-            parts = [_derivatives(WithDifference(potential), [_joined(member.networks) for member in self.members], atoms)]
+            parts = [
+                _derivatives(WithDifference(potential), [_joined(member.networks) for member in self.members], atoms)
+            ]
         else:
             states = ([member.networks[level].state for member in self.members] for level in self.levels)
             parts = [_derivatives(potential, level, atoms) for level in states]

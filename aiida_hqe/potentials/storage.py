@@ -54,12 +54,16 @@ def read(path: Path) -> dict[str, Any]:
         document = json.loads(metadata[KEY])
         expected = document.pop("checksum")
         if document["format"] != FORMAT:
-            raise InputError(f"{path}: committee format {FORMAT} was expected (got {document['format']}): update aiida-hqe")
+            raise InputError(
+                f"{path}: committee format {FORMAT} was expected (got {document['format']}): update aiida-hqe"
+            )
         if checksum(document, tensors) != expected:
             raise IntegrityError(f"{path}: the checksum does not fit its content: restore the file from its source")
         return _arguments(document, tensors)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise IntegrityError(f"{path}: a committee file was expected (got {error!r}): restore it from its source") from error
+        raise IntegrityError(
+            f"{path}: a committee file was expected (got {error!r}): restore it from its source"
+        ) from error
 
 
 def checksum(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
@@ -91,7 +95,10 @@ def _document(committee: Committee) -> dict[str, Any]:
 
 def _describe(member: Member) -> dict[str, Any]:
     networks = {
-        level: {"references": {str(z): value for z, value in network.references.items()}, "has_forces": network.has_forces}
+        level: {
+            "references": {str(z): value for z, value in network.references.items()},
+            "has_forces": network.has_forces,
+        }
         for level, network in member.networks.items()
     }
     return {"seed": member.seed, "networks": networks, "summary": dict(member.summary)}

@@ -87,18 +87,20 @@ def _learning(record: CampaignRecord) -> Figure:
     energies = all(point.energy_error is not None for point in points)
     figure, axes = _panels(2 if energies else 1, width=8.3 if energies else 4.6)
     for number, point in enumerate(points):
-        axes[0].plot([number] * len(point.member_errors), MEV * np.array(point.member_errors), "_", color=GREY, markersize=9)
+        axes[0].plot(
+            [number] * len(point.member_errors), MEV * np.array(point.member_errors), "_", color=GREY, markersize=9
+        )
     axes[0].plot([], [], "_", color=GREY, markersize=9, label="single members")
     errors = [(point.force_error, point.force_error_uncertainty) for point in points]
     _error_line(axes[0], errors, BLUE, "committee mean")
-    axes[0].set(title="a  Force error", ylabel="force error / meV/Å")
+    axes[0].set(title="a  Force error", ylabel="force error (meV/Å)")
     if record.target_force_error is not None:
         axes[0].axhline(MEV * record.target_force_error, color=VERMILION, linestyle="--", linewidth=0.9, label="target")
     axes[0].legend()
     if energies:
         errors = [(point.energy_error or 0.0, point.energy_error_uncertainty or 0.0) for point in points]
         _error_line(axes[1], errors, ORANGE, "committee mean")
-        axes[1].set(title="b  Target energy error", ylabel="mean absolute energy error / meV")
+        axes[1].set(title="b  Target energy error", ylabel="mean absolute energy error (meV)")
     for axis in axes:
         axis.set_ylim(bottom=0)
         axis.margins(x=0.12)
@@ -118,7 +120,14 @@ def _error_line(axis: Axes, errors: Sequence[tuple[float, float]], colour: str, 
     values, bars = MEV * np.array(errors).T
     places = range(len(values))
     axis.errorbar(
-        places, values, yerr=bars if bars.any() else None, fmt="o-", color=colour, markersize=4, capsize=2.5, label=label
+        places,
+        values,
+        yerr=bars if bars.any() else None,
+        fmt="o-",
+        color=colour,
+        markersize=4,
+        capsize=2.5,
+        label=label,
     )
 
 
@@ -129,13 +138,13 @@ def _parity(record: CampaignRecord) -> Figure:
     if len(reference):
         shift = reference.mean()
         _diagonal(axes[0], MEV * (reference - shift), MEV * (predicted - shift), "meV")
-    axes[0].set(title="a  Target energies", xlabel="label / meV", ylabel="committee / meV")
+    axes[0].set(title="a  Target energies", xlabel="label (meV)", ylabel="committee (meV)")
     for axis, letter, name, pair in (
         (axes[1], "b", "Forces on QM atoms", record.parity.forces),
         (axes[2], "c", "Forces on point charges", record.parity.mm_forces),
     ):
         _diagonal(axis, np.array(pair[0]), np.array(pair[1]), "eV/Å")
-        axis.set(title=f"{letter}  {name}", xlabel="label / eV/Å", ylabel="committee / eV/Å")
+        axis.set(title=f"{letter}  {name}", xlabel="label (eV/Å)", ylabel="committee (eV/Å)")
     return figure
 
 
@@ -168,7 +177,7 @@ def _calibration(record: CampaignRecord) -> Figure:
     axes[0].plot(bounds[covered], errors[covered], "o", color=BLUE, markersize=3.5, label="covered")
     axes[0].plot(bounds[~covered], errors[~covered], "x", color=VERMILION, markersize=4.5, label="not covered")
     axes[0].set(
-        title="a  Held-out frames, last round", xlabel="calibrated bound / meV/Å", ylabel="force error / meV/Å",
+        title="a  Held-out frames, last round", xlabel="calibrated bound (meV/Å)", ylabel="force error (meV/Å)",
         xlim=(0, top), ylim=(0, top),
     )  # fmt: skip
     axes[0].legend(loc="upper left")
@@ -187,7 +196,7 @@ def _coverage(axis: Axes, rounds: Sequence[dict[str, Any]], confidence: float) -
         if pairs:
             axis.plot(*zip(*pairs, strict=True), style, color=colour, markersize=4.5, label=label)
     axis.axhline(100 * confidence, color=VERMILION, linestyle="--", linewidth=0.9, label="promised")
-    axis.set(title="b  Coverage of the bounds", xlabel="round", ylabel="coverage / %", ylim=(0, 104))
+    axis.set(title="b  Coverage of the bounds", xlabel="round", ylabel="coverage (%)", ylim=(0, 104))
     axis.set_xticks([item["round"] for item in rounds])
     axis.margins(x=0.12)
     axis.legend(loc="lower right")
@@ -207,7 +216,7 @@ def _selection(record: CampaignRecord) -> Figure:
         axis.hist(MEV * np.array(item.flagged), bins, color=BLUE, label="flagged")
         if item.threshold is not None:
             axis.axvline(MEV * item.threshold, color=VERMILION, linestyle="--", linewidth=1.0, label="threshold")
-        axis.set(title=f"Round {item.round}", xlabel="force disagreement / meV/Å")
+        axis.set(title=f"Round {item.round}", xlabel="force disagreement (meV/Å)")
         axis.yaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("frames")
     axes[-1].legend()

@@ -1,9 +1,10 @@
-"""`Block`: frames of the same atoms as tensors, with everything that does not change during training worked out before.
+r"""`Block`: frames of the same atoms as tensors, with everything that does not change during training worked out before.
 
-Forces on the charges are linear in the derivatives :math:`g = (\\partial E/\\partial\\phi, \\partial E/\\partial\\mathcal{E})` of a
-network, :math:`F = -J^T g`. With the decomposition :math:`J^T = Q R` their squared error is
+Forces on the charges are linear in a network's derivatives by potential and field, :math:`F = -J^T g` with
+:math:`g = (\partial E/\partial\phi, \partial E/\partial\mathcal{E})`. With the decomposition :math:`J^T = Q R` their
+squared error is
 
-.. math:: |F + J^T g|^2 = |R g - y|^2 + c, \\quad y = -Q^T F, \\quad c = |F|^2 - |y|^2,
+.. math:: |F + J^T g|^2 = |R g - y|^2 + c, \quad y = -Q^T F, \quad c = |F|^2 - |y|^2,
 
 so training costs the same for ten charges as for ten thousand.
 """
@@ -52,9 +53,7 @@ class Block:
         return Block(self.numbers, hashes, tuple(tensor[index] for tensor in self.tensors))
 
 
-def blocks(
-    frames: Sequence[Frame], wanted: Sequence[Targets], references: Floats, dtype: torch.dtype
-) -> list[Block]:
+def blocks(frames: Sequence[Frame], wanted: Sequence[Targets], references: Floats, dtype: torch.dtype) -> list[Block]:
     """Sort frames by their atoms, in order of first appearance.
 
     Parameters

@@ -3,9 +3,9 @@ r"""The difference of two levels, as a linear function of what the lower level's
 .. math:: \Delta E = \sum_z n_z \delta_z + w \cdot \sum_i h_i(R; \phi, \mathcal{E})
 
 with the scalar features :math:`h_i` of the trained environment network. Ridge regression finds w in closed form from target
-energies, and from target forces where labels have them; its strength is the one with the smallest leave-one-frame-out
-error, or the strongest that is no worse within the uncertainty of that error. Labels of an accurate level are few and the difference is smooth: a second network trained on the energies alone
-learns their noise, while these features have already been taught what bends and stretches.
+energies, and from target forces where labels have them; its strength is the largest that is no worse, within uncertainty,
+than the best when frames are left out one at a time. Labels of an accurate level are few and the difference is smooth: a
+second network trained on the energies alone learns noise, while these features have been taught what bends and stretches.
 """
 
 from __future__ import annotations
@@ -117,8 +117,6 @@ def _ridge(blocks: list[tuple[Floats, Floats]]) -> tuple[float, Floats]:
         errors.append([float(((x @ w - y) ** 2).sum()) for (x, y), w in zip(blocks, without, strict=True)])
     best = float(STRENGTHS[_simplest(np.array(errors))])
     return best, np.linalg.solve(total + best * unit, product)
-
-
 
 
 def _simplest(errors: Floats) -> int:

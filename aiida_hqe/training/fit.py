@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from aiida_hqe.training.settings import TrainingSettings
 CHECKS = 25
 """How often a training looks at its validation fold."""
 
-Step = dict[str, float | int | str]
+Step = dict[str, Any]
+"""One line of a history: level, epoch, loss, validation errors."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Fit:
     validation: float
 
 
-class Divergence(ConvergenceError):
+class DivergenceError(ConvergenceError):
     """The loss is not a number; `best` is the last good fit, and the message names the frames."""
 
     def __init__(self, message: str, best: Fit) -> None:
@@ -53,14 +55,15 @@ def fit(
 
     Raises
     ------
-    Divergence
+    DivergenceError
         The loss of a frame is not finite.
     """
     objective = Objective(network, settings)
     flat = objective.flatten(network).requires_grad_()
     adam = torch.optim.Adam([flat], lr=settings.learning_rate)
     batches = [list(_batches(block, settings.batch_size, epochs, seed)) for block in training]
-    best, history = Fit(_with(network, objective, flat), [], math.inf), []
+    best = Fit(_with(network, objective, flat), [], math.inf)
+    history: list[Step] = []
     every = max(1, epochs // CHECKS)
     for epoch in range(epochs):
         rate = _rate(settings, epoch / max(epochs - 1, 1))
@@ -75,7 +78,7 @@ def fit(
             losses.append(float(loss.mean()))
         if (epoch + 1) % every == 0 or epoch + 1 == epochs:
             now = _validate(objective, flat.detach(), validation)
-            history.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), "rate": rate} | now)
+            history.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), "rate": rate, **now})
             if now["validation"] < best.validation:
                 best = Fit(_with(network, objective, flat), history, now["validation"])
             if progress is not None:
@@ -120,7 +123,7 @@ def _require_finite(losses: Tensor, gradient: Tensor, batch: Block, best: Fit) -
     if bool(torch.isfinite(losses).all()) and bool(torch.isfinite(gradient).all()):
         return
     bad = [name[:12] for name, loss in zip(batch.hashes, losses.tolist(), strict=True) if not math.isfinite(loss)]
-    raise Divergence(
+    raise DivergenceError(
         f"a finite loss was expected (got NaN or infinity on frames {', '.join(bad or [n[:12] for n in batch.hashes])}):"
         " remove or repair them, or lower the learning rate",
         best,

@@ -40,7 +40,9 @@ def levels_of(frames: Frames) -> list[LevelName]:
         raise InputError(f"at least two labelled frames are needed to train (got {len(frames)}): label more")
     for frame in frames:
         if frame.environment_energy is None and frame.energy is None:
-            raise InputError(f"a label was expected on every frame (frame {frame.hash[:12]} has none): label or remove it")
+            raise InputError(
+                f"a label was expected on every frame (frame {frame.hash[:12]} has none): label or remove it"
+            )
     for field in (field for fields in _FIELDS.values() for field in fields):
         having = [getattr(frame, field) is not None for frame in frames]
         if any(having) and not all(having):
@@ -50,7 +52,9 @@ def levels_of(frames: Frames) -> list[LevelName]:
             )
     regions = sorted({(frame.charge, frame.spin) for frame in frames})
     if len(regions) > 1:
-        raise InputError(f"one charge and spin was expected in a training set (got {regions}): train one committee for each")
+        raise InputError(
+            f"one charge and spin was expected in a training set (got {regions}): train one committee for each"
+        )
     return [level for level, (energy, _, _) in _FIELDS.items() if getattr(frames[0], energy) is not None]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import Floats, Frame, Frames
+from aiida_hqe.frames import Floats, Frames
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.member import LevelName, Member, Network, fit_references
 from aiida_hqe.potentials.model import Potential, build
@@ -128,7 +128,8 @@ class _Course:
         wanted = [difference(frame) for frame in self.frames]
         found = fit_difference(potential, self.frames, wanted, self.held, self.training)
         step: Step = {"loss": found.loss, "validation": found.validation, "ridge": found.strength}
-        self.history.append({"member": self.member, "level": "target"} | step)
+        origin: Step = {"member": self.member, "level": "target"}
+        self.history.append(origin | step)
         self.summary["target"] = {"validation": found.validation, "ridge": found.strength}
         return found.network
 
@@ -141,7 +142,8 @@ class _Course:
         trained = self.levels if self.learn != "difference" else self.levels[:1]
         total, done = sum(self._epochs(name) for name in trained), self._done
         self._done += self._epochs(level)
-        report = None if self.progress is None else lambda epoch, _: self.progress(done + epoch, total)
+        progress = self.progress
+        report = None if progress is None else lambda epoch, _: progress(done + epoch, total)
         seed = _seed(self.seed, self.member, level, "batches")
         return fit(network, training, validation, self.training, epochs=self._epochs(level), seed=seed, progress=report)
 

@@ -45,7 +45,10 @@ def test_members_are_shared_among_the_jobs() -> None:
 def test_labelled_and_quarantined_frames_together_are_the_flagged_ones() -> None:
     frames = hydrogens(4)
     failure = {"error_kind": "convergence", "message": "no SCF"}
-    batches = {"frames_00": data(Frames([harmonic(frames[2]), harmonic(frames[0])])), "failed_01": orm.Dict({frames[1].hash: failure})}
+    batches = {
+        "frames_00": data(Frames([harmonic(frames[2]), harmonic(frames[0])])),
+        "failed_01": orm.Dict({frames[1].hash: failure}),
+    }
     gathered = gather(data(frames), **batches)
     assert gathered["frames"].frames.hashes == [frames[0].hash, frames[2].hash]
     assert gathered["failed"].get_dict() == {frames[1].hash: failure, frames[3].hash: LOST}
@@ -125,7 +128,11 @@ def test_equal_campaigns_have_equal_settings_and_other_seeds_at_each_step() -> N
         name: node.base.caching.compute_hash() for name, node in other.items()
     }
     later = next_settings(campaign(), orm.Dict({"round": 0}), calibration())
-    seeds = [node["seed"] for node in (*one.values(), *later.values()) if isinstance(node, orm.Dict) and "seed" in node.get_dict()]
+    seeds = [
+        node["seed"]
+        for node in (*one.values(), *later.values())
+        if isinstance(node, orm.Dict) and "seed" in node.get_dict()
+    ]
     assert len(set(seeds)) == len(seeds) == 7
     reseeded = first_settings(campaign(seed=5))
     assert reseeded["sample"]["seed"] != one["sample"]["seed"]

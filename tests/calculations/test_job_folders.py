@@ -105,10 +105,14 @@ def test_a_committee_travels_with_the_jobs_that_go_on_from_it(generate: Generate
     frames = FramesData.from_frames(hydrogens(2)).store()
     committee = CommitteeData(__file__, filename="committee.safetensors").store()
     training = {"potential": {}, "training": {}, "members": [0], "seed": 1}
-    assert files.COMMITTEE in written(generate("train", frames=frames, settings=orm.Dict(training), committee=committee)[1])
+    assert files.COMMITTEE in written(
+        generate("train", frames=frames, settings=orm.Dict(training), committee=committee)[1]
+    )
     job = {"sampling": SAMPLING, "seed": 1, "steps": 4, "interval": 2}
     assembly = orm.SinglefileData(__file__).store()
-    assert files.COMMITTEE in written(generate("sample", settings=orm.Dict(job), assembly=assembly, committee=committee)[1])
+    assert files.COMMITTEE in written(
+        generate("sample", settings=orm.Dict(job), assembly=assembly, committee=committee)[1]
+    )
 
 
 def test_threads_are_set_in_the_job_but_are_no_part_of_its_identity(generate: Generate) -> None:
@@ -129,14 +133,22 @@ def test_equal_settings_are_written_as_equal_bytes(generate: Generate, tmp_path:
     [
         ("label", {"level": {"core": {"method": "magic"}}}, "core.method"),
         ("train", {"settings": {"potential": {}, "training": {}, "members": [], "seed": 1}}, "members"),
-        ("sample", {"settings": {"sampling": {"timestep": "0.5"}, "seed": 1, "steps": 4, "interval": 2}}, "which has no unit"),
+        (
+            "sample",
+            {"settings": {"sampling": {"timestep": "0.5"}, "seed": 1, "steps": 4, "interval": 2}},
+            "which has no unit",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_stored(
     generate: Generate, job: str, entries: dict[str, Any], complaint: str
 ) -> None:
     inputs = {name: orm.Dict(entry) for name, entry in entries.items()}
-    inputs |= {"assembly": orm.SinglefileData(__file__)} if job == "sample" else {"frames": FramesData.from_frames(hydrogens(1))}
+    inputs |= (
+        {"assembly": orm.SinglefileData(__file__)}
+        if job == "sample"
+        else {"frames": FramesData.from_frames(hydrogens(1))}
+    )
     before = orm.QueryBuilder().append(orm.CalcJobNode).count()
     with pytest.raises(ValueError, match=complaint):
         generate(job, **inputs)

@@ -16,7 +16,9 @@ def test_every_template_is_in_order(name: str, tmp_path: Path) -> None:
     path = template.copy(name, tmp_path)[0]
     checked = check(path)
     assert checked.directory == tmp_path
-    assert {file.name for file in checked.files.values()} == {file.name for file in tmp_path.iterdir()} - {"campaign.yaml"}
+    assert {file.name for file in checked.files.values()} == {file.name for file in tmp_path.iterdir()} - {
+        "campaign.yaml"
+    }
     assert checked.assembly.frame().n_cores == 1
     assert checked.summary()["campaign"] == checked.campaign.model_dump(mode="json")
 
@@ -75,7 +77,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_wrong_campaign_is_one_line_that_says_where_and_what_to_do(edited: Callable[[str, str], Path], case: str) -> None:
+def test_a_wrong_campaign_is_one_line_that_says_where_and_what_to_do(
+    edited: Callable[[str, str], Path], case: str
+) -> None:
     old, new, key, remedy = BAD[case]
     path = edited(old, new)
     with pytest.raises(InputError) as raised:
@@ -132,6 +136,10 @@ def test_a_core_outside_the_region_is_refused(tmp_path: Path) -> None:
     moved = [f"{line[:30]}{float(line[30:38]) + 8:8.3f}{line[38:]}" for line in atoms]
     bonds = ["CONECT   14   15   16   17   18", "CONECT   18   14   19"]
     numbered = [f"{line[:6]}{number:5d}{line[11:21]}B{line[22:]}" for number, line in enumerate(moved, start=14)]
-    (tmp_path / "both.pdb").write_text("\n".join([*peptide, "TER      13      NME A   2", *numbered, *bonds, "END", ""]))
-    with pytest.raises(InputError, match=r"system\.cores\.0\.atoms: a core inside the QM region was expected \(got atom 4"):
+    (tmp_path / "both.pdb").write_text(
+        "\n".join([*peptide, "TER      13      NME A   2", *numbered, *bonds, "END", ""])
+    )
+    with pytest.raises(
+        InputError, match=r"system\.cores\.0\.atoms: a core inside the QM region was expected \(got atom 4"
+    ):
         check(path)

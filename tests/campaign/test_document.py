@@ -46,7 +46,10 @@ def fault(tmp_path: Path, text: str | bytes, model: type[Settings] = Outer) -> s
         ("\n\nlength: 1.5\n", "3: length: a length with its unit, such as '1 angstrom' (got 1.5, which has no unit)"),
         ("length: 3 fs\n", "1: length: a length in one of angstrom, A, nm, bohr, pm (got '3 fs')"),
         ("length: 0 nm\n", "1: length: a value greater than 0 was expected (got '0 nm')"),
-        ("kind: huzinga\n", "1: kind: one of huzinaga, fermi-huzinaga or a mapping of shells was expected (got 'huzinga'): did"),
+        (
+            "kind: huzinga\n",
+            "1: kind: one of huzinaga, fermi-huzinaga or a mapping of shells was expected (got 'huzinga'): did",
+        ),
         ("kind:\n  shels: 1\n", "2: kind.shels: a known key was expected (got 'shels'): did you mean shells?"),
         ("kind:\n  shells: 0\n", "2: kind.shells: a value at least 1 was expected (got 0)"),
         ("steps:\n - 1\n - x\n", "3: steps.1: an integer was expected (got 'x')"),
@@ -110,7 +113,12 @@ def test_a_missing_file_and_a_directory_are_named(tmp_path: Path) -> None:
 
 
 tree = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(["1 nm", "hf", "inf"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["1 nm", "hf", "inf"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=12,
 )

@@ -71,13 +71,29 @@ def test_a_campaign_dumped_to_json_validates_to_the_same_campaign(name: str, tmp
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("core_orbitals: [5]", "core_orbitals: [5, 3]", "levels.embedding.core_orbitals: one number of orbitals for each"),
+        (
+            "core_orbitals: [5]",
+            "core_orbitals: [5, 3]",
+            "levels.embedding.core_orbitals: one number of orbitals for each",
+        ),
         (", core_orbitals: [5]", "", "levels.embedding.core_orbitals: one number of orbitals for each"),
         ("interval: 50", "interval: 5000", "sampling.steps: at least one interval, 5000, was expected (got 2000)"),
-        ("interval: 50", "interval: 50\n  initial_steps: 5", "sampling.initial_steps: at least initial_frames, 24, was"),
-        ("interval: 50", "interval: 50\n  initial_frames: 9", "sampling.initial_frames: a first set with at least 4 held-out"),
+        (
+            "interval: 50",
+            "interval: 50\n  initial_steps: 5",
+            "sampling.initial_steps: at least initial_frames, 24, was",
+        ),
+        (
+            "interval: 50",
+            "interval: 50\n  initial_frames: 9",
+            "sampling.initial_frames: a first set with at least 4 held-out",
+        ),
         ("batch: 10", "confidence: 0.99", "sampling.initial_frames: a first set with at least 99 held-out labels was"),
-        ("switch_width: 1.5 angstrom", "switch_width: 9 angstrom", "system: switch_width smaller than cutoff was expected"),
+        (
+            "switch_width: 1.5 angstrom",
+            "switch_width: 9 angstrom",
+            "system: switch_width smaller than cutoff was expected",
+        ),
         ("box: 23 angstrom", "box: 23 angstrom, padding: 1 nm", "system.solvate: either box (edge length) or padding"),
         ("seed: 2026", "seed: -1", "seed: a value at least 0 was expected (got -1)"),
     ],

@@ -123,7 +123,11 @@ def test_files_that_are_not_there_or_of_another_kind(tmp_path: Path) -> None:
         ["predict", none, frames],
         ["sample", none, "-o", tmp_path / "out.h5"],
     ):
-        one_line(arguments, "expected", str(arguments[-1] if arguments[-1] == none else none if none in arguments else tmp_path))
+        one_line(
+            arguments,
+            "expected",
+            str(arguments[-1] if arguments[-1] == none else none if none in arguments else tmp_path),
+        )
 
 
 def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
@@ -155,7 +159,9 @@ def test_a_shell_sees_exit_code_2_and_one_line(tmp_path: Path) -> None:
     path = copy("methanol-water", tmp_path)[0]
     path.write_text(path.read_text().replace("basis: def2-svp", "basis: def3-svp"))
     script = "from aiida_hqe.cli import main; main()"
-    ended = subprocess.run([sys.executable, "-c", script, "check", str(path)], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "check", str(path)], capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith(f"{path}:")

@@ -127,7 +127,9 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(
     assert {found["frame"] for found in json.loads(first.stdout)} == set(done)
     assert set(Frames.read(output).hashes) == set(done)
 
-    monkeypatch.setattr(room, "label", lambda frame, level, threads=None: done.append(frame.hash) or label(frame, level))
+    monkeypatch.setattr(
+        room, "label", lambda frame, level, threads=None: done.append(frame.hash) or label(frame, level)
+    )
     second = run(frames_file, "--level", level_file, "-o", output, "--json")
     assert second.exit_code == 0
     assert len(done) == len(set(done)) == 2

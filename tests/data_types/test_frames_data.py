@@ -76,7 +76,10 @@ def test_a_frame_is_found_by_the_beginning_of_its_hash() -> None:
 
 def test_an_xyz_file_becomes_the_same_node_as_its_frames(tmp_path: Path) -> None:
     waters().write(tmp_path / "frames.xyz")
-    from_file, from_frames = FramesData.from_file(tmp_path / "frames.xyz").store(), FramesData.from_frames(waters()).store()
+    from_file, from_frames = (
+        FramesData.from_file(tmp_path / "frames.xyz").store(),
+        FramesData.from_frames(waters()).store(),
+    )
     assert from_file.base.caching.compute_hash() == from_frames.base.caching.compute_hash()
 
 

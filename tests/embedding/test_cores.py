@@ -1,5 +1,6 @@
 """What a label says about its cores: parts that add up, additivity, truncated virtuals, the choice of cores."""
 
+import functools
 import importlib.util
 import json
 
@@ -10,7 +11,7 @@ from conftest import WATER
 
 from aiida_hqe.embedding.cores import choose_core_orbitals, merged_core_error
 from aiida_hqe.embedding.environment import solve_environment
-from aiida_hqe.embedding.label import label
+from aiida_hqe.embedding.label import core_labels, label
 from aiida_hqe.embedding.localization import intrinsic_bond, localize
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frame
@@ -107,15 +108,20 @@ def test_localized_orbitals_are_orthonormal_and_span_the_occupied_space(methanol
     assert 2.0 * turned @ turned.T == pytest.approx(state.density[0], abs=1e-10)
 
 
+@functools.cache
+def environment_of(frame):
+    """Environment in 6-31G, converged once for all levels of the core."""
+    return solve_environment(frame, make_level(environment={"basis": "6-31g"}).environment)
+
+
+def core_of(frame, **core):
+    """The core of a frame at a level of the core, in one environment."""
+    (found,) = core_labels(frame, make_level(core=core, embedding={"core_orbitals": [5]}), environment_of(frame))
+    return found
+
+
 def truncated(frame, virtuals, method="mp2"):
-    level = make_level(
-        environment={"basis": "6-31g"},
-        core={"method": method, "virtuals": virtuals},
-        embedding={"core_orbitals": [5]},
-    )
-    found = label(frame, level)
-    assert found.message is None
-    return found.cores[0]
+    return core_of(frame, method=method, virtuals=virtuals)
 
 
 def test_shells_of_virtuals_converge_to_the_full_space(dimer):
@@ -150,21 +156,9 @@ def test_an_open_shell_core_can_be_truncated(radical):
 
 
 def test_density_fitting_changes_a_core_by_less_than_a_tenth_of_a_millihartree(dimer):
-    energies = [
-        label(
-            dimer,
-            make_level(
-                environment={"basis": "6-31g"},
-                core={"method": "ccsd(t)", "density_fit": fitted},
-                embedding={"core_orbitals": [5]},
-            ),
-        )
-        .cores[0]
-        .energy
-        for fitted in (False, True)
-    ]
-    assert energies[1] != energies[0]
-    assert energies[1] / HARTREE == pytest.approx(energies[0] / HARTREE, abs=1e-4)
+    exact, fitted = (core_of(dimer, method="ccsd(t)", density_fit=choice) for choice in (False, True))
+    assert fitted.energy != exact.energy
+    assert fitted.energy / HARTREE == pytest.approx(exact.energy / HARTREE, abs=1e-4)
 
 
 def test_xcfun_and_libxc_agree_on_a_functional_to_their_known_difference(dimer):
@@ -179,12 +173,7 @@ def test_xcfun_and_libxc_agree_on_a_functional_to_their_known_difference(dimer):
 @pytest.mark.skipif(importlib.util.find_spec("pyscf.lno") is None, reason="needs the extra 'lno'")
 def test_untruncated_local_coupled_cluster_is_canonical(dimer):
     def core(method, **more):
-        level = make_level(
-            environment={"basis": "6-31g"},
-            core={"method": method, "density_fit": True, "frozen_core": True, **more},
-            embedding={"core_orbitals": [5]},
-        )
-        return label(dimer, level).cores[0]
+        return core_of(dimer, method=method, density_fit=True, frozen_core=True, **more)
 
     canonical, local, cut = (
         core("ccsd(t)"),

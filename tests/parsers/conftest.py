@@ -21,7 +21,9 @@ def parse(hqe_code: Any) -> Callable[..., Any]:
         node.store()
         retrieved = orm.FolderData()
         for name, content in contents.items():
-            retrieved.base.repository.put_object_from_bytes(content.encode() if isinstance(content, str) else content, name)
+            retrieved.base.repository.put_object_from_bytes(
+                content.encode() if isinstance(content, str) else content, name
+            )
         retrieved.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label="retrieved")
         retrieved.store()
         return ParserFactory(f"hqe.{job}").parse_from_node(node)

@@ -27,7 +27,9 @@ HEADER = {
 
 
 def hydrogens(n: int = 3) -> Frames:
-    return Frames(Frame(numbers=[1, 1], positions=[[0, 0, 0], [0.74 + 0.01 * i, 0, 0]], charge=0, spin=0) for i in range(n))
+    return Frames(
+        Frame(numbers=[1, 1], positions=[[0, 0, 0], [0.74 + 0.01 * i, 0, 0]], charge=0, spin=0) for i in range(n)
+    )
 
 
 def label(frame: Frame) -> Label:
@@ -69,7 +71,9 @@ def test_a_job_without_status_was_killed(parse: Parse, job: str) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-@pytest.mark.parametrize("text", ["", "{", '{"state": "excellent"}', b"\xff\xfe"], ids=["empty", "cut", "unknown", "bytes"])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"state": "excellent"}', b"\xff\xfe"], ids=["empty", "cut", "unknown", "bytes"]
+)
 def test_an_unreadable_status_is_told(parse: Parse, job: str, text: str | bytes) -> None:
     assert parse(job, {files.STATUS: text})[1].exit_status == 320
 
@@ -135,7 +139,10 @@ def test_a_killed_label_job_keeps_the_frames_it_finished(parse: Parse) -> None:
 
 def test_a_failed_label_job_keeps_the_frames_it_finished(parse: Parse, status: MakeStatus) -> None:
     frames = hydrogens()
-    contents = {files.STATUS: status("failed", error_kind="resource", message="no memory"), files.LABELS: lines(label(frames[0]))}
+    contents = {
+        files.STATUS: status("failed", error_kind="resource", message="no memory"),
+        files.LABELS: lines(label(frames[0])),
+    }
     outputs, node = parse("label", contents, frames=FramesData.from_frames(frames))
     assert node.exit_status == 410
     assert outputs["frames"].n_frames == 1
@@ -160,7 +167,7 @@ def test_a_finished_sample_is_put_out(parse: Parse, status: MakeStatus, tmp_path
 
 def test_trained_members_are_put_out_without_torch(parse: Parse, status: MakeStatus) -> None:
     trained = save({"member.0.environment.w": np.zeros(3)}, {"hqe": json.dumps(HEADER)})
-    contents = {files.STATUS: status(), files.TRAINED: trained, files.HISTORY: "[[{\"epoch\": 1}]]"}
+    contents = {files.STATUS: status(), files.TRAINED: trained, files.HISTORY: '[[{"epoch": 1}]]'}
     outputs, node = parse("train", contents)
     assert node.is_finished_ok
     assert outputs["committee"].n_members == 1

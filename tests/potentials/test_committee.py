@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from potentials.conftest import SETTINGS, untrained
+from potential_cases import SETTINGS, untrained
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -62,7 +62,8 @@ def test_merged_members_predict_as_they_did_alone(committee: Committee, frame: F
 def test_target_equals_environment_where_it_was_never_learned(frame: Frame) -> None:
     whole = untrained(2, "direct")
     bare = [
-        type(member)(member.number, member.seed, {"environment": member.networks["environment"]}) for member in whole.members
+        type(member)(member.number, member.seed, {"environment": member.networks["environment"]})
+        for member in whole.members
     ]
     found = whole.replace(members=bare).predict(frame)
     np.testing.assert_array_equal(found.energies, found.environment_energies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from potentials.conftest import SETTINGS, untrained
+from potential_cases import SETTINGS, untrained
 from scipy.spatial.transform import Rotation
 
 from aiida_hqe.frames import Frame
@@ -19,7 +19,9 @@ FORCE = 1e-9
 
 def test_energy_is_invariant_and_forces_rotate_with_the_frame(committee: Committee, frame: Frame) -> None:
     rotation, shift = Rotation.from_euler("xyz", [0.4, -1.1, 2.3]).as_matrix(), np.array([3.0, -20.0, 7.0])
-    moved = frame.replace(positions=frame.positions @ rotation.T + shift, mm_positions=frame.mm_positions @ rotation.T + shift)
+    moved = frame.replace(
+        positions=frame.positions @ rotation.T + shift, mm_positions=frame.mm_positions @ rotation.T + shift
+    )
     one, other = committee.predict(frame), committee.predict(moved)
     np.testing.assert_allclose(other.energies, one.energies, atol=ENERGY, rtol=0)
     np.testing.assert_allclose(other.forces, one.forces @ rotation.T, atol=FORCE, rtol=0)
@@ -29,7 +31,9 @@ def test_energy_is_invariant_and_forces_rotate_with_the_frame(committee: Committ
 def test_mirror_image_has_the_same_energy(committee: Committee, frame: Frame) -> None:
     mirror = np.diag([1.0, 1.0, -1.0])
     image = frame.replace(positions=frame.positions @ mirror, mm_positions=frame.mm_positions @ mirror)
-    np.testing.assert_allclose(committee.predict(image).energies, committee.predict(frame).energies, atol=ENERGY, rtol=0)
+    np.testing.assert_allclose(
+        committee.predict(image).energies, committee.predict(frame).energies, atol=ENERGY, rtol=0
+    )
 
 
 def test_order_of_atoms_and_charges_does_not_matter(committee: Committee, frame: Frame) -> None:

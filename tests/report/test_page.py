@@ -78,7 +78,7 @@ def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
 
 def test_every_figure_is_drawn_inline_with_units(page: str) -> None:
     assert outline(page).counts["svg"] == 5
-    for label in ("force error / meV/Å", "label / eV/Å", "calibrated bound / meV/Å", "coverage / %", "core seconds"):
+    for label in ("force error (meV/Å)", "label (eV/Å)", "calibrated bound (meV/Å)", "coverage (%)", "core seconds"):
         assert label in page
 
 

@@ -1,4 +1,4 @@
-"""Labelled frames of methanol in water, and a small network that trains in seconds."""
+"""Labelled frames of methanol in water."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from pathlib import Path
 import pytest
 
 from aiida_hqe.frames import Frames
-from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.training.settings import TrainingSettings
-
-SMALL = PotentialSettings(features=8, interactions=1, radial_functions=10, cutoff="4 angstrom")
-SHORT = TrainingSettings(epochs=60, warm_epochs=20, target_epochs=30, batch_size=6, members=2)
 
 
 @pytest.fixture(scope="session")

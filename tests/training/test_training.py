@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training.conftest import SHORT, SMALL
+from training_cases import SHORT, SMALL
 
 from aiida_hqe import hdf5
 from aiida_hqe.errors import ConvergenceError, InputError
@@ -107,7 +107,9 @@ def test_target_forces_are_learned_where_labels_have_them(methanol: Frames) -> N
     assert committee.force_level == "target"
     found = [committee.predict(frame) for frame in stretched]
     error = np.mean([np.mean((p.forces[0] - f.forces) ** 2) for p, f in zip(found, stretched, strict=True)])
-    without = np.mean([np.mean((p.environment_forces[0] - f.forces) ** 2) for p, f in zip(found, stretched, strict=True)])
+    without = np.mean(
+        [np.mean((p.environment_forces[0] - f.forces) ** 2) for p, f in zip(found, stretched, strict=True)]
+    )
     assert error < without
 
 
@@ -119,7 +121,10 @@ def test_loss_of_the_objective_is_that_of_the_forces_themselves(methanol: Frames
     losses, _ = Objective(network, settings).errors(Objective(network, settings).flatten(network), block)
     for frame, loss in zip(few, losses.tolist(), strict=True):
         surroundings = Surroundings.of(frame)
-        inputs = [torch.tensor(a)[None].requires_grad_() for a in (frame.positions, surroundings.potential, surroundings.field)]
+        inputs = [
+            torch.tensor(a)[None].requires_grad_()
+            for a in (frame.positions, surroundings.potential, surroundings.field)
+        ]
         energy = network(torch.tensor(frame.numbers), *inputs)
         gradients = [gradient[0].numpy() for gradient in torch.autograd.grad(energy.sum(), inputs)]
         qm = surroundings.qm_forces(*gradients) - frame.environment_forces

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ def below(campaign: orm.WorkChainNode, label: str) -> list[orm.ProcessNode]:
 
 
 @pytest.fixture(scope="module")
-def campaign(cheap_builder: Any) -> Iterator[orm.WorkChainNode]:
+def campaign(cheap_builder: Any) -> orm.WorkChainNode:
     """A real campaign of two rounds after the first set, at a cheap level."""
-    yield run_get_node(cheap_builder())[1]
+    return run_get_node(cheap_builder())[1]
 
 
 @pytest.mark.slow
@@ -38,7 +37,11 @@ def test_a_campaign_ends_with_a_verdict(campaign: orm.WorkChainNode) -> None:
 
 @pytest.mark.slow
 def test_no_frame_and_no_committee_is_without_a_creator(campaign: orm.WorkChainNode) -> None:
-    nodes = [entry.node for process in [campaign, *campaign.called_descendants] for entry in process.base.links.get_outgoing()]
+    nodes = [
+        entry.node
+        for process in [campaign, *campaign.called_descendants]
+        for entry in process.base.links.get_outgoing()
+    ]
     data = {node.pk: node for node in nodes if isinstance(node, (FramesData, CommitteeData))}
     assert len(data) > 10
     assert [node.pk for node in data.values() if node.creator is None] == []
@@ -55,7 +58,12 @@ def test_no_input_of_any_step_is_without_a_creator_but_those_declared(campaign: 
 
 @pytest.mark.slow
 def test_labelled_and_quarantined_frames_are_the_flagged_ones(campaign: orm.WorkChainNode) -> None:
-    flagged = [key for node in below(campaign, "select") if "flagged" in node.outputs for key in node.outputs.flagged.frames.hashes]
+    flagged = [
+        key
+        for node in below(campaign, "select")
+        if "flagged" in node.outputs
+        for key in node.outputs.flagged.frames.hashes
+    ]
     gathered = below(campaign, "gather")
     failed = {key for node in gathered if "failed" in node.outputs for key in node.outputs.failed.get_dict()}
     assert len(set(flagged)) == len(flagged)
@@ -75,9 +83,7 @@ def test_a_second_run_computes_nothing_again(campaign: orm.WorkChainNode, cheap_
 
 
 @pytest.mark.slow
-def test_a_campaign_goes_on_from_the_labels_of_another(
-    campaign: orm.WorkChainNode, cheap_builder: Any
-) -> None:
+def test_a_campaign_goes_on_from_the_labels_of_another(campaign: orm.WorkChainNode, cheap_builder: Any) -> None:
     builder = cheap_builder(stop={"iterations": 1, "uncertain_fraction": 0.01})
     builder.frames = campaign.outputs.labels
     builder.committee = campaign.outputs.committee

@@ -132,7 +132,12 @@ def test_held_out_labels_come_with_the_confidence_to_calibrate_at(process: Calla
 
 
 def test_cores_are_reserved_only_where_a_scheduler_does(process: Callable[..., Any], aiida_computer: Any) -> None:
-    inputs = {"frames": FramesData.from_frames(hydrogens(0.7)), "level": orm.Dict(LEVEL), "batches": orm.Int(1), "threads": 4}
+    inputs = {
+        "frames": FramesData.from_frames(hydrogens(0.7)),
+        "level": orm.Dict(LEVEL),
+        "batches": orm.Int(1),
+        "threads": 4,
+    }
     assert "resources" not in process("label", **inputs).job("batch")["metadata"]["options"]
     cluster = aiida_computer(label="cluster", scheduler_type="core.slurm")
     code = orm.InstalledCode(label="there", computer=cluster, filepath_executable="/bin/hqe-job").store()

@@ -1,68 +1,78 @@
-"""Nuclear gradients of exact electron repulsion: of pairs of densities, and of a two-particle density.
-
-Every function returns the derivative of its energy with the densities held fixed, (n_atoms, 3) in hartree/bohr.
-"""
+"""Electron repulsion in exact integrals: derivatives with orbitals and nuclei."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
+from pyscf import ao2mo
 from pyscf.grad import rhf
 
-from aiida_hqe.embedding.gradients.pairs import Pair
+from aiida_hqe.embedding.gradients.one_electron import over_atoms, traced_over_atoms
+from aiida_hqe.embedding.gradients.repulsion import Pair, TwoParticle
 from aiida_hqe.frames import Floats
 
 
-def by_atom(mol: Any, derivative: Floats, density: Floats) -> Floats:
-    """``2 sum_{m in A, n} derivative_xmn density_mn`` for each atom A, (n_atoms, 3); `density` is symmetric."""
-    rows = 2.0 * np.einsum("xmn,mn->mx", derivative, density)
-    return rows_by_atom(mol, rows)
-
-
-def rows_by_atom(mol: Any, rows: Floats) -> Floats:
-    """Sum of `rows` (n_ao, 3) over the atomic orbitals of each atom (n_atoms, 3)."""
-    return np.array([rows[first:last].sum(axis=0) for *_, first, last in mol.aoslice_by_atom()])
-
-
-def repulsion_gradient(mol: Any, pairs: list[Pair]) -> Floats:
-    """Gradient of the repulsion of pairs of densities."""
-    densities = [density for pair in pairs for density in (pair.X, pair.Y)]
-    if any(pair.exchange for pair in pairs):
-        J, K = rhf.get_jk(mol, np.array(densities))
-    else:
-        J = rhf.get_j(mol, np.array(densities))
-        K = np.zeros_like(J)
-    gradient = np.zeros((mol.natm, 3))
-    for k, pair in enumerate(pairs):
-        x, y = (J[i] - 0.5 * pair.exchange * K[i] for i in (2 * k, 2 * k + 1))
-        gradient += by_atom(mol, y, pair.X) + by_atom(mol, x, pair.Y)
-    return gradient
-
-
-def two_particle_gradient(mol: Any, left: tuple[Floats, Floats], right: tuple[Floats, Floats], Gamma: Floats) -> Floats:
-    """Gradient of ``1/2 sum Gamma_pqrs (pq|rs)``.
+class Exact:
+    """Exact two-electron integrals of a molecule.
 
     Parameters
     ----------
-    left, right
-        Orbitals (n_ao, n) of the indices p, q and of r, s.
-    Gamma
-        Two-particle density (n_p, n_q, n_r, n_s), which exchange of the two pairs leaves as it is.
+    mol
+        PySCF molecule.
+    integrals
+        Its integrals, where they are in memory.
     """
-    C_r, C_s = right
-    rows = np.tril_indices(mol.nao)
-    half = np.einsum("pqrs,mr,ns->pqmn", Gamma, C_r, C_s, optimize=True)
-    half = 0.5 * (half + half.transpose(0, 1, 3, 2))
-    packed = (half * (2.0 - np.eye(mol.nao)))[:, :, rows[0], rows[1]]
-    gradient = np.zeros((mol.nao, 3))
-    C_p, C_q = left
-    offsets = mol.ao_loc
-    for shell in range(mol.nbas):
-        block = slice(offsets[shell], offsets[shell + 1])
-        whole = (0, mol.nbas)
-        integrals = mol.intor("int2e_ip1", comp=3, aosym="s2kl", shls_slice=(shell, shell + 1, *whole, *whole, *whole))
-        density = np.einsum("mp,pqk,nq->mnk", C_p[block], packed, C_q, optimize=True)
-        density += np.einsum("mq,pqk,np->mnk", C_q[block], packed, C_p, optimize=True)
-        gradient[block] = -np.einsum("xmnk,mnk->mx", integrals.reshape(3, *density.shape), density)
-    return rows_by_atom(mol, gradient)
+
+    def __init__(self, mol: Any, integrals: Any = None) -> None:
+        self.mol = mol
+        self._source = mol if integrals is None else integrals
+
+    def excitations(self, C_o: Floats, C_v: Floats) -> Floats:
+        """``(ia|jb)``, (n_o, n_v, n_o, n_v)."""
+        return self._transform(C_o, C_v, C_o, C_v)
+
+    def contract(self, two: TwoParticle) -> tuple[float, Floats, Floats]:
+        """See `Repulsion.contract`."""
+        C_p, C_q, every = two.C_p, two.C_q, np.eye(self.mol.nao)
+        left = np.einsum("pqrs,mqrs->mp", two.Gamma, self._transform(every, C_q, C_p, C_q), optimize=True)
+        right = np.einsum("pqrs,mprs->mq", two.Gamma, self._transform(every, C_p, C_p, C_q), optimize=True)
+        return 0.5 * float(np.sum(left * C_p)), left, right
+
+    def _transform(self, *orbitals: Floats) -> Floats:
+        integrals = ao2mo.general(self._source, orbitals, compact=False)
+        return np.asarray(integrals).reshape([C.shape[1] for C in orbitals])
+
+    def gradient(self, pairs: list[Pair], two: TwoParticle | None = None) -> Floats:
+        """See `Repulsion.gradient`."""
+        gradient = self._of_pairs(pairs)
+        return gradient if two is None else gradient + self._of_two(two)
+
+    def _of_pairs(self, pairs: list[Pair]) -> Floats:
+        densities = np.array(list(itertools.chain.from_iterable((pair.X, pair.Y) for pair in pairs)))
+        if any(pair.exchange for pair in pairs):
+            J, K = rhf.get_jk(self.mol, densities)
+        else:
+            J = rhf.get_j(self.mol, densities)
+            K = np.zeros_like(J)
+        gradient = np.zeros((self.mol.natm, 3))
+        for k, pair in enumerate(pairs):
+            x, y = (J[i] - 0.5 * pair.exchange * K[i] for i in (2 * k, 2 * k + 1))
+            gradient += traced_over_atoms(self.mol, y, pair.X) + traced_over_atoms(self.mol, x, pair.Y)
+        return gradient
+
+    def _of_two(self, two: TwoParticle) -> Floats:
+        mol, lower = self.mol, np.tril_indices(self.mol.nao)
+        half = np.einsum("pqrs,mr,ns->pqmn", two.Gamma, two.C_p, two.C_q, optimize=True)
+        half = half + half.transpose(0, 1, 3, 2)
+        half = (half * (1.0 - 0.5 * np.eye(mol.nao)))[:, :, lower[0], lower[1]]
+        rows = np.zeros((mol.nao, 3))
+        every = (0, mol.nbas) * 3
+        for shell in range(mol.nbas):
+            m = slice(mol.ao_loc[shell], mol.ao_loc[shell + 1])
+            density = np.einsum("mp,pqk,nq->mnk", two.C_p[m], half, two.C_q, optimize=True)
+            density += np.einsum("mq,pqk,np->mnk", two.C_q[m], half, two.C_p, optimize=True)
+            integrals = mol.intor("int2e_ip1", comp=3, aosym="s2kl", shls_slice=(shell, shell + 1, *every))
+            rows[m] = -np.einsum("xmnk,mnk->mx", integrals.reshape(3, *density.shape), density)
+        return over_atoms(mol, rows)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from aiida_hqe.embedding.environment import EnvironmentState
-from aiida_hqe.embedding.gradients.exact import rows_by_atom
+from aiida_hqe.embedding.gradients.one_electron import over_atoms
 from aiida_hqe.frames import Floats
 
 SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))
 """Places of the second derivatives ``d_k d_x`` in PySCF's array of orbitals on the grid."""
 
 
-def potential_gradient(state: EnvironmentState, D: Floats, Y: Floats) -> Floats:
+def xc_gradient(state: EnvironmentState, D: Floats, Y: Floats, *, energy: bool = False) -> Floats:
     """Derivative of ``tr Y v_xc[D]`` with the atomic orbitals, (n_atoms, 3) in hartree/bohr.
 
     Parameters
@@ -23,12 +23,14 @@ def potential_gradient(state: EnvironmentState, D: Floats, Y: Floats) -> Floats:
         Density (n_ao, n_ao) at which the potential is taken; its orbitals move, too.
     Y
         Symmetric matrix (n_ao, n_ao).
+    energy
+        Whether ``E_xc[D]`` is added to what is differentiated.
     """
     mf, mol = state.mf, state.mol
     ni, kind = mf._numint, mf._numint._xc_type(mf.xc)
-    rows = np.zeros((mol.nao, 3))
+    rows, moved = np.zeros((mol.nao, 3)), Y + D if energy else Y
     if kind == "HF":
-        return rows_by_atom(mol, rows)
+        return over_atoms(mol, rows)
     make_rho, *_ = ni._gen_rho_evaluator(mol, np.array([D, Y]), 1, False, mf.grids)
     deriv = 1 if kind == "LDA" else 2
     for ao, mask, weights, _ in ni.block_loop(mol, mf.grids, mol.nao, deriv, mf.max_memory):
@@ -36,8 +38,8 @@ def potential_gradient(state: EnvironmentState, D: Floats, Y: Floats) -> Floats:
         rho, rho_Y = (np.atleast_2d(make_rho(i, shown, mask, kind)) for i in (0, 1))
         _, vxc, fxc, _ = ni.eval_xc_eff(mf.xc, rho[0] if kind == "LDA" else rho, deriv=2, xctype=kind, spin=0)
         response = np.einsum("xyg,yg->xg", fxc, rho_Y)
-        rows += _moved(ao, Y, weights * vxc) + _moved(ao, D, weights * response)
-    return rows_by_atom(mol, rows)
+        rows += _moved(ao, moved, weights * vxc) + _moved(ao, D, weights * response)
+    return over_atoms(mol, rows)
 
 
 def _moved(ao: Floats, X: Floats, w: Floats) -> Floats:
@@ -58,18 +60,3 @@ def _moved(ao: Floats, X: Floats, w: Floats) -> Floats:
             rows += np.array([np.einsum("gm,gm->m", ao[SECOND[k][x]], half) for k in range(3)])
     return -2.0 * rows.T
 
-
-def energy_gradient(state: EnvironmentState, D: Floats) -> Floats:
-    """Derivative of ``E_xc[D]`` with the atomic orbitals, (n_atoms, 3) in hartree/bohr."""
-    mf, mol = state.mf, state.mol
-    ni, kind = mf._numint, mf._numint._xc_type(mf.xc)
-    rows = np.zeros((mol.nao, 3))
-    if kind == "HF":
-        return rows_by_atom(mol, rows)
-    make_rho, *_ = ni._gen_rho_evaluator(mol, D, 1, False, mf.grids)
-    deriv = 1 if kind == "LDA" else 2
-    for ao, mask, weights, _ in ni.block_loop(mol, mf.grids, mol.nao, deriv, mf.max_memory):
-        rho = make_rho(0, ao[0] if kind == "LDA" else ao, mask, kind)
-        vxc = ni.eval_xc_eff(mf.xc, rho, deriv=1, xctype=kind, spin=0)[1]
-        rows += _moved(ao, D, weights * np.atleast_2d(vxc))
-    return rows_by_atom(mol, rows)

@@ -1,0 +1,92 @@
+"""Unrelaxed coupled-cluster densities of a core: CCSD and CCSD(T), from PySCF's amplitudes and multipliers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from pyscf.cc import ccsd_lambda, ccsd_rdm, ccsd_t_lambda, ccsd_t_rdm
+
+from aiida_hqe.embedding.correlation import coupled_cluster, mean_field
+from aiida_hqe.embedding.gradients.density import CoreDensity
+from aiida_hqe.embedding.gradients.exact import Exact
+from aiida_hqe.embedding.gradients.fitted import Fitted
+from aiida_hqe.embedding.gradients.repulsion import TwoParticle
+from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
+from aiida_hqe.embedding.mp2 import Space
+from aiida_hqe.errors import ConvergenceError
+from aiida_hqe.frames import Floats
+
+TOLERANCE = 1e-6
+"""Norm of the change of the multipliers at convergence."""
+
+MAX_CYCLES = 100
+"""Iterations of the multipliers."""
+
+
+def coupled_cluster_density(
+    embedded: EmbeddedState,
+    high: HartreeFock,
+    hartree_fock: CoreDensity,
+    space: Space,
+    repulsion: Exact | Fitted,
+    triples: bool,
+) -> CoreDensity:
+    """Density of CCSD, or of CCSD(T).
+
+    Raises
+    ------
+    ConvergenceError
+        The equations of the amplitudes or of the multipliers did not converge.
+    """
+    solver, eris = coupled_cluster(mean_field(embedded, high, space), space)
+    one, Gamma = _with_triples(solver, eris) if triples else _without_triples(solver, eris)
+    active = slice(hartree_fock.n_frozen, None)
+    gamma = np.zeros_like(hartree_fock.gamma)
+    gamma[active, active] = 0.5 * (one + one.T)
+    Gamma = _symmetric(Gamma)
+    if isinstance(repulsion, Fitted):
+        C = hartree_fock.orbitals[:, active]
+        Gamma = np.einsum("pqrs,Prs->Ppq", Gamma, repulsion.fitted(C, C), optimize=True)
+    return dataclasses.replace(
+        hartree_fock, gamma=gamma, two=TwoParticle(hartree_fock.orbitals, active, active, Gamma)
+    )
+
+
+def _without_triples(solver: Any, eris: Any) -> tuple[Floats, Floats]:
+    amplitudes = _amplitudes(solver, eris, ccsd_lambda.kernel)
+    d1 = ccsd_rdm._gamma1_intermediates(solver, *amplitudes)
+    return _assemble(solver, d1, ccsd_rdm._gamma2_intermediates(solver, *amplitudes))
+
+
+def _with_triples(solver: Any, eris: Any) -> tuple[Floats, Floats]:
+    amplitudes = _amplitudes(solver, eris, ccsd_t_lambda.kernel)
+    d1 = ccsd_t_rdm._gamma1_intermediates(solver, *amplitudes, eris, for_grad=True)
+    return _assemble(solver, d1, ccsd_t_rdm._gamma2_intermediates(solver, *amplitudes, eris))
+
+
+def _amplitudes(solver: Any, eris: Any, kernel: Any) -> tuple[Floats, Floats, Floats, Floats]:
+    """Amplitudes and multipliers of singles and doubles, t1, t2, l1, l2."""
+    t1, t2 = solver.t1, solver.t2
+    converged, l1, l2 = kernel(solver, eris, t1, t2, max_cycle=MAX_CYCLES, tol=TOLERANCE, verbose=0)
+    if not converged:
+        raise ConvergenceError(
+            f"the coupled-cluster multipliers of the core did not converge in {MAX_CYCLES} cycles: choose mp2, or set"
+            " forces to none"
+        )
+    return t1, t2, l1, l2
+
+
+def _assemble(solver: Any, d1: Any, d2: Any) -> tuple[Floats, Floats]:
+    """Correlated part of the one-particle density, and what of the two-particle density is no product."""
+    one = ccsd_rdm._make_rdm1(solver, d1, with_frozen=False, with_mf=False)
+    return one, ccsd_rdm._make_rdm2(solver, d1, d2, with_dm1=False, with_frozen=False)
+
+
+def _symmetric(Gamma: Floats) -> Floats:
+    """The part of a two-particle density that has the symmetry of real integrals."""
+    Gamma = Gamma + Gamma.transpose(1, 0, 2, 3)
+    Gamma = Gamma + Gamma.transpose(0, 1, 3, 2)
+    return 0.125 * (Gamma + Gamma.transpose(2, 3, 0, 1))
+
