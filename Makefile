@@ -77,7 +77,7 @@ types: .venv/.dev $(COPY)/.made  ## mypy --strict (as pyproject.toml says) on an
 
 wheel: .venv/.dev  ## the wheel, in dist/
 	@rm -rf build dist
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@rm -rf build
 
 check-wheel: wheel  ## the wheel alone, elsewhere: it holds every template, and its commands work

@@ -162,7 +162,9 @@ def test_a_module_says_what_it_is_and_stays_readable(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_no_handler_catches_everything(name: str) -> None:
-    handlers = [node for node in ast.walk(ast.parse(modules()[name].read_text())) if isinstance(node, ast.ExceptHandler)]
+    handlers = [
+        node for node in ast.walk(ast.parse(modules()[name].read_text())) if isinstance(node, ast.ExceptHandler)
+    ]
     kinds = [ast.unparse(node.type) if node.type else "everything" for node in handlers]
     assert not {"everything", "Exception", "BaseException"} & set(kinds)
 

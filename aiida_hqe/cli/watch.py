@@ -108,10 +108,11 @@ def require_success(state: State) -> None:
         return
     from aiida.engine.daemon.client import get_daemon_client
 
-    ending = f"{state.process_state}" + (f" with exit code {state.exit_status}" if state.exit_status else "")
+    endings = {"finished": f"failed with exit code {state.exit_status}", "killed": "was killed"}
+    ending = endings.get(state.process_state, state.process_state)
     message = state.exit_message or state.last_exception or "no message"
     raise HQEError(
-        f"campaign {state.pk} ended {ending}: {' '.join(message.split())}; see `verdi process report {state.pk}` and"
+        f"campaign {state.pk} {ending}: {' '.join(message.split())}; see `verdi process report {state.pk}` and"
         f" {get_daemon_client().daemon_log_file}"
     )
 

@@ -42,12 +42,15 @@ class Correlation:
         Number of virtual orbitals of the (alpha) correlated space.
     mp2_correction
         MP2 energy lost with the truncated virtual or local orbitals; ``None`` for the full space.
+    amplitudes
+        PySCF's coupled-cluster solver and its integrals, for the densities that forces need.
     """
 
     correlation: float = 0.0
     triples: float = 0.0
     virtuals: int | None = None
     mp2_correction: float | None = None
+    amplitudes: tuple[Any, Any] | None = None
 
 
 def correlate(embedded: EmbeddedState, high: HartreeFock, settings: CoreMethod) -> Correlation:
@@ -73,8 +76,9 @@ def correlate(embedded: EmbeddedState, high: HartreeFock, settings: CoreMethod) 
         mf = mean_field(embedded, high, space)
         energy, triples, local = lno.local_coupled_cluster(embedded.state, mf, space, settings.lno_threshold)
         return Correlation(energy, triples, space.n_virtual, mp2_energy(high.mf, full) - local)
-    energy, triples = _coupled_cluster(mean_field(embedded, high, space), space, settings.method == "ccsd(t)")
-    return Correlation(energy, triples, space.n_virtual, correction)
+    solver, eris = _coupled_cluster(mean_field(embedded, high, space), space)
+    triples = float(solver.ccsd_t(eris=eris)) if settings.method == "ccsd(t)" else 0.0
+    return Correlation(float(solver.e_corr), triples, space.n_virtual, correction, (solver, eris))
 
 
 def full_space(embedded: EmbeddedState, frozen_core: bool) -> Space:
@@ -148,8 +152,8 @@ def mean_field(embedded: EmbeddedState, high: HartreeFock, space: Space) -> Any:
     return mf
 
 
-def _coupled_cluster(mf: Any, space: Space, triples: bool) -> tuple[float, float]:
-    """CCSD correlation energy, and that of the triples (zero if not asked for)."""
+def _coupled_cluster(mf: Any, space: Space) -> tuple[Any, Any]:
+    """Converged CCSD solver of PySCF, and its integrals."""
     n_frozen = [C.shape[1] for C in space.frozen]
     frozen = n_frozen[0] if len(set(n_frozen)) == 1 else [list(range(n)) for n in n_frozen]
     solver = cc.CCSD(mf, frozen=frozen or None)
@@ -160,7 +164,7 @@ def _coupled_cluster(mf: Any, space: Space, triples: bool) -> tuple[float, float
         raise ConvergenceError(
             f"the CCSD equations of the core did not converge in {MAX_CYCLES} cycles: choose mp2, or other core orbitals"
         )
-    return float(solver.e_corr), float(solver.ccsd_t(eris=eris)) if triples else 0.0
+    return solver, eris
 
 
 def _inner_shells(mol: Any, atoms: list[int]) -> int:

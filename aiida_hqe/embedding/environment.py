@@ -39,11 +39,14 @@ class EnvironmentState:
         Rung of the SCF ladder that converged it.
     dispersion
         Empirical dispersion, where the level has one.
+    grid_response
+        Whether forces contain the response of the integration grid.
     """
 
     mf: Any
     rung: str
     dispersion: Dispersion | None = None
+    grid_response: bool = False
 
     @property
     def mol(self) -> Any:
@@ -110,9 +113,10 @@ class EnvironmentState:
     def forces(self) -> tuple[Floats, Floats]:
         """Forces on the QM atoms (n_qm, 3) and on the point charges (n_mm, 3), eV/angstrom.
 
-        They are those of a fixed grid: the response of the grid points is left out, about 1e-5 hartree/bohr at grid level 3.
+        Without `grid_response` they are those of a fixed grid: what is left out is about 1e-5 hartree/bohr at grid level 3.
         """
         gradient = self.mf.nuc_grad_method()
+        gradient.grid_response = self.grid_response
         on_atoms = -np.asarray(gradient.kernel()) * HARTREE_PER_BOHR
         if self.dispersion:
             on_atoms -= self.dispersion.gradient * HARTREE_PER_BOHR
@@ -151,7 +155,7 @@ def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
         return mf
 
     correction = dispersion(frame, settings)
-    return EnvironmentState(*scf.converge(build), correction)
+    return EnvironmentState(*scf.converge(build), correction, settings.grid_response)
 
 
 def xc_library(settings: Environment) -> Any:

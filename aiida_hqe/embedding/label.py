@@ -10,6 +10,8 @@ from pyscf import lib
 
 from aiida_hqe.embedding import correlation, meanfield
 from aiida_hqe.embedding.environment import EnvironmentState, solve_environment
+from aiida_hqe.embedding.gradients import support
+from aiida_hqe.embedding.gradients.forces import CoreGradients
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.embedding.molecule import core_atoms
 from aiida_hqe.embedding.numerical import numerical_forces
@@ -17,7 +19,7 @@ from aiida_hqe.embedding.partition import partition
 from aiida_hqe.errors import ConvergenceError, HQEError, InputError, ResourceError, error_kind
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.labels import CoreLabel, Label, Vectors
-from aiida_hqe.units import HARTREE
+from aiida_hqe.units import HARTREE, HARTREE_PER_BOHR
 
 
 def label(frame: Frame, level: Level, *, threads: int | None = None) -> Label:
@@ -63,11 +65,14 @@ def _label(frame: Frame, level: Level) -> Label:
     state = solve_environment(frame, level.environment)
     forces, mm_forces = state.forces()
     start = time.perf_counter()
-    cores = core_labels(frame, level, state)
+    gradients = CoreGradients(state, level.core) if level.forces == "analytic" else None
+    cores = core_labels(frame, level, state, gradients)
     environment_energy = state.energy * HARTREE
     target: tuple[Vectors, Vectors] | tuple[None, None] = (None, None)
-    if level.forces == "numerical":
-        target = _target_forces(frame, level, cores)
+    if gradients is not None:
+        target = _analytic_forces(forces, mm_forces, gradients)
+    elif level.forces == "numerical":
+        target = _numerical_forces(frame, level, cores)
     return Label(
         status="ok",
         frame=frame.hash,
@@ -95,7 +100,13 @@ def target_energy(level: Level, frame: Frame) -> float:
     return state.energy * HARTREE + sum(core.energy for core in core_labels(frame, level, state))
 
 
-def _target_forces(frame: Frame, level: Level, cores: list[CoreLabel]) -> tuple[Vectors, Vectors]:
+def _analytic_forces(forces: Floats, mm_forces: Floats, cores: CoreGradients) -> tuple[Vectors, Vectors]:
+    """Forces of the environment and of all cores together."""
+    added = cores.total()
+    return _vectors(forces - HARTREE_PER_BOHR * added.atoms), _vectors(mm_forces - HARTREE_PER_BOHR * added.charges)
+
+
+def _numerical_forces(frame: Frame, level: Level, cores: list[CoreLabel]) -> tuple[Vectors, Vectors]:
     """Forces by finite differences, in as many processes as PySCF had threads."""
     embedding = level.embedding.model_copy(update={"core_orbitals": [core.orbitals for core in cores]})
     fixed = level.model_copy(update={"embedding": embedding})
@@ -112,11 +123,7 @@ def check(frame: Frame, level: Level) -> None:
             "embedding.core_orbitals",
         )
     if level.forces == "analytic":
-        raise InputError(
-            "forces of the target level must be none or numerical (got analytic, which is not there yet): choose numerical"
-            " for small systems, or none",
-            "forces",
-        )
+        support.check(frame, level)
     if level.forces == "numerical" and not frame.n_cores:
         raise InputError(
             "forces of the target level need a quantum core (got a frame without one): set forces to none", "forces"
@@ -140,16 +147,23 @@ def _check_local(frame: Frame, level: Level) -> None:
         )
 
 
-def core_labels(frame: Frame, level: Level, state: EnvironmentState) -> list[CoreLabel]:
-    """Energies of every quantum core of a frame in its converged environment."""
+def core_labels(
+    frame: Frame, level: Level, state: EnvironmentState, gradients: CoreGradients | None = None
+) -> list[CoreLabel]:
+    """Energies of every quantum core of a frame in its converged environment; `gradients` collects their forces."""
     if not frame.n_cores:
         return []
-    high = meanfield.HartreeFock(state, level.core.density_fit)
-    return [_core_label(frame, level, state, high, core) for core in range(1, frame.n_cores + 1)]
+    high = gradients.high if gradients else meanfield.HartreeFock(state, level.core.density_fit)
+    return [_core_label(frame, level, state, high, core, gradients) for core in range(1, frame.n_cores + 1)]
 
 
 def _core_label(
-    frame: Frame, level: Level, state: EnvironmentState, high: meanfield.HartreeFock, core: int
+    frame: Frame,
+    level: Level,
+    state: EnvironmentState,
+    high: meanfield.HartreeFock,
+    core: int,
+    gradients: CoreGradients | None,
 ) -> CoreLabel:
     start = time.perf_counter()
     counts = level.embedding.core_orbitals
@@ -157,6 +171,8 @@ def _core_label(
     split = partition(state, core_atoms(frame, core), level.embedding.partition, count)
     embedded = meanfield.embed(state, split, level.embedding, high)
     correlated = correlation.correlate(embedded, high, level.core)
+    if gradients is not None:
+        gradients.add(embedded, correlated)
     correction = correlated.mp2_correction
     dispersion = state.dispersion.within(split.atoms) if state.dispersion else 0.0
     return CoreLabel(

@@ -13,12 +13,14 @@ from aiida_hqe.units import Energy, Length
 class Environment(Settings):
     """Kohn-Sham level of the whole QM region in the point charges.
 
+    `grid_response` lets forces follow the integration grid as it moves with the nuclei (about 1e-5 hartree/bohr at grid level 3).
     `charge_radius` smears each of them to a normalised Gaussian ``exp(-(r / radius)^2)``; ``None`` leaves points.
     """
 
     xc: str = "pbe"
     basis: str = "def2-svp"
     grid_level: int = Field(4, ge=0, le=9)
+    grid_response: bool = False
     density_fit: bool = False
     xc_library: Literal["libxc", "xcfun"] = "libxc"
     dispersion: Literal["d3bj", "d4"] | None = None

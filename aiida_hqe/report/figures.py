@@ -207,6 +207,8 @@ def _with_threshold(record: CampaignRecord) -> list[Selection]:
 
 
 def _selection(record: CampaignRecord) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     shown = _with_threshold(record)[-4:]
     figure, axes = _panels(len(shown), width=max(3.9, min(8.3, 2.8 * len(shown))), height=2.5)
     largest = max(max([*item.disagreements, item.threshold or 0.0]) for item in shown)
@@ -217,7 +219,7 @@ def _selection(record: CampaignRecord) -> Figure:
         if item.threshold is not None:
             axis.axvline(MEV * item.threshold, color=VERMILION, linestyle="--", linewidth=1.0, label="threshold")
         axis.set(title=f"Round {item.round}", xlabel="force disagreement (meV/Å)")
-        axis.yaxis.get_major_locator().set_params(integer=True)
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("frames")
     axes[-1].legend()
     return figure

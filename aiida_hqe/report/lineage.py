@@ -128,8 +128,8 @@ def lineage(pk: int) -> list[dict[str, Any]]:
     list of dict
         ``frame`` (hash), ``campaign``, ``round``, ``reason``, ``rank``, ``committee`` and ``calibration`` (uuids), ``members``
         (deviation of each from the mean), ``disagreement``, ``threshold``, ``bound``, ``force_error`` (found once it was
-        labelled), in eV/angstrom; ``energy``, ``environment_energy`` (eV); ``seconds``, ``core_seconds`` (s); ``used_for``; pks ``sampled_by``,
-        ``selected_by``, ``expected_by``, ``labelled_by``. A key that does not apply is ``None``.
+        labelled), in eV/angstrom; ``energy``, ``environment_energy`` (eV); ``seconds``, ``core_seconds`` (s);
+        ``used_for``; pks ``sampled_by``, ``selected_by``, ``expected_by``, ``labelled_by``. What does not apply is ``None``.
     """
     labelled = [(job, frame) for job, node in label_outputs(pk) for frame in node.frames]
     places: dict[str, tuple[Flagging, float | None, int | None]] = {}

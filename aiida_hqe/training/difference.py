@@ -24,7 +24,7 @@ from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import Targets
 
-STRENGTHS = np.logspace(-5, 2, 15)
+STRENGTHS = np.logspace(-3, 2, 11)
 """Ridge parameters tried, in units of the mean eigenvalue of the normal matrix."""
 
 

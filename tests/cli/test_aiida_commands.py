@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from aiida import orm
 from campaign_graph import Graph, build, committee_file
 from click.testing import CliRunner, Result
 
+import aiida_hqe.campaign
 from aiida_hqe.cli import main
 from aiida_hqe.frames import Frames
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "submit_with_verdi_run.py"
+TEMPLATE = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +182,90 @@ def test_submit_without_the_code_says_how_to_make_it(hqe_code: Any, tmp_path: Pa
 
 def test_the_report_cannot_be_written_into_a_folder_that_is_not_there(graph: Graph, tmp_path: Path) -> None:
     assert "can be written" in refused("report", graph.campaign.pk, "-o", tmp_path / "nowhere" / "page.html")
+
+
+def test_the_example_for_verdi_run_refuses_what_submit_refuses(
+    hqe_code: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = runpy.run_path(str(EXAMPLE))
+    assert example["main"]([]) == 2
+    assert example["main"]([str(tmp_path / "nowhere.yaml"), hqe_code.uuid]) == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_the_example_for_verdi_run_builds_the_campaign_of_the_template(hqe_code: Any) -> None:
+    example = runpy.run_path(str(EXAMPLE))
+    builder = example["protocol_builder"](hqe_code, TEMPLATE)
+    document = builder.campaign.get_dict()
+    assert document["protocol"] == "fast"
+    assert document["levels"]["embedding"]["core_orbitals"] == [5]
+    assert builder.files.base.repository.list_object_names() == ["methanol.pdb", "methanol.xml"]
+
+
+def process(state: str, **attributes: Any) -> orm.WorkChainNode:
+    """A campaign that is a process in some state and nothing else."""
+    from aiida_hqe.queries import CAMPAIGN
+
+    node = orm.WorkChainNode(process_type=CAMPAIGN)
+    node.base.attributes.set_many({"process_state": state, **attributes})
+    return node.store()
+
+
+def test_watching_ends_with_one_line_when_the_daemon_is_gone(hqe_code: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiida_hqe.cli.watch._GRACE", 0.0)
+    monkeypatch.setattr("aiida_hqe.cli.watch.POLL", 0.01)
+    node = process("waiting")
+    result = run("watch", node.pk)
+    assert result.exit_code == 1
+    line = result.stderr.strip()
+    assert "\n" not in line
+    assert f"the daemon stopped while campaign {node.pk} was running" in line
+    assert line.endswith(".log")
+
+
+@pytest.mark.parametrize(
+    ("state", "attributes", "words"),
+    [
+        (
+            "finished",
+            {"exit_status": 403, "exit_message": "training failed in round 1"},
+            "exit code 403: training failed",
+        ),
+        ("excepted", {"exception": "ValueError: broken\nsecond line"}, "excepted: ValueError: broken second line"),
+        ("killed", {}, "killed"),
+    ],
+)
+def test_a_campaign_that_failed_ends_watching_with_exit_code_1(
+    hqe_code: Any, state: str, attributes: dict[str, Any], words: str
+) -> None:
+    node = process(state, **attributes)
+    line = refused("watch", node.pk, code=1)
+    assert words in line
+    assert f"verdi process report {node.pk}" in line
+
+
+def test_progress_prints_plain_lines_where_there_is_no_terminal(
+    hqe_code: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from aiida_hqe import queries
+    from aiida_hqe.cli.watch import Progress
+
+    node = process("waiting")
+    node.base.extras.set_many({"hqe_stage": "labelling", "hqe_round": 2, "hqe_done": 0, "hqe_total": 12})
+    progress = Progress()
+    for done in (0, 3, 4):
+        progress.show(queries.state(node.pk), (done, 12))
+    progress.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith("round 2: labelling 0/12")
+    assert "\x1b" not in lines[0]
+
+
+def test_submitting_where_no_daemon_runs_stores_nothing(hqe_code: Any) -> None:
+    from aiida_hqe.queries import campaigns
+
+    before = campaigns()
+    line = refused("submit", TEMPLATE / "campaign.yaml", "--code", hqe_code.uuid, code=1)
+    assert "broker" in line or "daemon" in line
+    assert campaigns() == before

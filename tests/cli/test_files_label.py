@@ -58,7 +58,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def test_json_holds_every_part_and_the_parts_sum_to_the_energy(frames_file: Path, level_file: Path) -> None:
-    result = run(frames_file, "--level", level_file, "--json")
+    result = run(frames_file, "--level", level_file, "--json", "--threads", "1")
     assert result.exit_code == 0, result.stderr
     labels = json.loads(result.stdout)
     assert [found["status"] for found in labels] == ["ok"] * 3
@@ -72,7 +72,7 @@ def test_json_holds_every_part_and_the_parts_sum_to_the_energy(frames_file: Path
         assert np.shape(found["environment_mm_forces"]) == (2, 3)
         assert found["seconds"] > 0
         assert found["frame"] == frame.hash
-    direct = label(Frames.read(frames_file)[0], Level.model_validate(level_data()))
+    direct = label(Frames.read(frames_file)[0], Level.model_validate(level_data()), threads=1)
     assert labels[0]["energy"] == pytest.approx(direct.energy, abs=1e-10)
 
 

@@ -74,10 +74,6 @@ def test_an_unknown_functional_is_refused(water, xc):
     refused(water, make_level(environment={"xc": xc}), "input", "functional", repr(xc))
 
 
-def test_analytic_target_forces_are_refused_by_name(water):
-    refused(water, make_level(forces="analytic"), "input", "numerical")
-
-
 def test_target_forces_without_a_core_are_refused(water):
     refused(water.replace(core=[0, 0, 0]), make_level(forces="numerical"), "input", "core")
 

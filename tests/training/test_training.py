@@ -23,6 +23,8 @@ from aiida_hqe.training.objective import Objective
 from aiida_hqe.training.targets import targets
 from aiida_hqe.training.train import train_member, validation_fold
 
+LONG = SHORT.model_copy(update={"epochs": 400})
+
 
 def force_error(committee: Committee, frames: Frames) -> float:
     errors = [committee.predict(frame).environment_forces.mean(axis=0) - frame.environment_forces for frame in frames]
@@ -36,7 +38,7 @@ def mm_force_error(committee: Committee, frames: Frames) -> float:
 
 @pytest.fixture(scope="module")
 def trained(methanol: Frames) -> tuple[Committee, list[dict[str, float]]]:
-    return train_member(Frames(methanol[:11]), SMALL, SHORT, member=0, seed=7)
+    return train_member(Frames(methanol[:11]), SMALL, LONG, member=0, seed=7)
 
 
 def test_training_halves_the_force_errors_on_frames_never_seen(
@@ -58,14 +60,14 @@ def test_difference_of_levels_is_learned_from_energies_alone(
     wanted = np.array([frame.energy - frame.environment_energy for frame in methanol[:11]])
     found = [committee.predict(frame) for frame in methanol[:11]]
     got = np.array([float(one.energies[0] - one.environment_energies[0]) for one in found])
-    assert np.std(got - wanted) < 0.8 * np.std(wanted)
-    assert abs(np.mean(got - wanted)) < np.std(wanted)
+    # Two of the eleven were held out: the median, for few frames say little about those.
+    assert np.median(np.abs(got - wanted)) < 0.3 * np.std(wanted)
 
 
 def test_history_ends_with_the_target_level(trained: tuple[Committee, list[dict[str, float]]]) -> None:
     history = trained[1]
     environment = [step for step in history if step["level"] == "environment"]
-    assert environment[-1]["epoch"] == SHORT.epochs
+    assert environment[-1]["epoch"] == LONG.epochs
     assert min(step["validation"] for step in environment) < environment[0]["validation"]
     assert history[-1]["level"] == "target"
 

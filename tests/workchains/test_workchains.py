@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from aiida import orm
-from aiida.common import AttributeDict
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
+from ended_processes import ended
 
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.embedding.level import Level
@@ -151,16 +150,3 @@ SYSTEM = {"topology": "h2.pdb", "forcefield": ["h2.xml"], "qm": {"atoms": [0, 1]
 
 def sample_job() -> orm.Dict:
     return orm.Dict({"sampling": {}, "seed": 1, "steps": 4, "interval": 2})
-
-
-def ended(exit_status: int, message: str = "", **outputs: Any) -> Any:
-    """A finished job, as a workchain sees it."""
-    return SimpleNamespace(
-        is_finished=True,
-        is_finished_ok=exit_status == 0,
-        exit_status=exit_status,
-        exit_message=message,
-        process_label="job",
-        pk=0,
-        outputs=AttributeDict({name: node.store() for name, node in outputs.items()}),
-    )

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 from pyscf.cc import ccsd_lambda, ccsd_rdm, ccsd_t_lambda, ccsd_t_rdm
 
-from aiida_hqe.embedding.correlation import coupled_cluster, mean_field
 from aiida_hqe.embedding.gradients.density import CoreDensity
 from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.fitted import Fitted
 from aiida_hqe.embedding.gradients.repulsion import TwoParticle
-from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
-from aiida_hqe.embedding.mp2 import Space
 from aiida_hqe.errors import ConvergenceError
 from aiida_hqe.frames import Floats
 
@@ -26,22 +23,25 @@ MAX_CYCLES = 100
 
 
 def coupled_cluster_density(
-    embedded: EmbeddedState,
-    high: HartreeFock,
-    hartree_fock: CoreDensity,
-    space: Space,
-    repulsion: Exact | Fitted,
-    triples: bool,
+    hartree_fock: CoreDensity, repulsion: Exact | Fitted, amplitudes: tuple[Any, Any], *, triples: bool
 ) -> CoreDensity:
     """Density of CCSD, or of CCSD(T).
+
+    Parameters
+    ----------
+    hartree_fock
+        Density of the mean field.
+    repulsion
+        Integrals of the high level.
+    amplitudes
+        PySCF's converged solver and its integrals.
 
     Raises
     ------
     ConvergenceError
-        The equations of the amplitudes or of the multipliers did not converge.
+        The equations of the multipliers did not converge.
     """
-    solver, eris = coupled_cluster(mean_field(embedded, high, space), space)
-    one, Gamma = _with_triples(solver, eris) if triples else _without_triples(solver, eris)
+    one, Gamma = (_with_triples if triples else _without_triples)(*amplitudes)
     active = slice(hartree_fock.n_frozen, None)
     gamma = np.zeros_like(hartree_fock.gamma)
     gamma[active, active] = 0.5 * (one + one.T)
@@ -49,9 +49,7 @@ def coupled_cluster_density(
     if isinstance(repulsion, Fitted):
         C = hartree_fock.orbitals[:, active]
         Gamma = np.einsum("pqrs,Prs->Ppq", Gamma, repulsion.fitted(C, C), optimize=True)
-    return dataclasses.replace(
-        hartree_fock, gamma=gamma, two=TwoParticle(hartree_fock.orbitals, active, active, Gamma)
-    )
+    return dataclasses.replace(hartree_fock, gamma=gamma, two=TwoParticle(hartree_fock.orbitals, active, active, Gamma))
 
 
 def _without_triples(solver: Any, eris: Any) -> tuple[Floats, Floats]:

@@ -15,9 +15,7 @@ from aiida_hqe.embedding.correlation import full_space
 from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.fitted import Fitted
 from aiida_hqe.embedding.gradients.repulsion import TwoParticle
-from aiida_hqe.embedding.level import CoreMethod
 from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
-from aiida_hqe.embedding.mp2 import Space
 from aiida_hqe.frames import Floats
 
 
@@ -63,14 +61,13 @@ def repulsion_of(high: HartreeFock) -> Exact | Fitted:
     return Fitted(high.mf.mol, with_df.auxmol) if with_df else Exact(high.mf.mol, high.mf._eri)
 
 
-def canonical(embedded: EmbeddedState, frozen_core: bool) -> tuple[CoreDensity, Space]:
-    """Hartree-Fock density, and the orbital space of a correlated one."""
+def hartree_fock_density(embedded: EmbeddedState, frozen_core: bool) -> CoreDensity:
+    """Density of the mean field, in the orbitals that a correlated one is made of."""
     space = full_space(embedded, frozen_core)
     orbitals = np.hstack([space.frozen[0], space.occupied[0], space.virtual[0]])
     energies = np.sum(orbitals * (embedded.fock[0] @ orbitals), axis=0)
-    n_frozen, n_occupied = space.frozen[0].shape[1], embedded.partition.n_core[0]
     empty = np.zeros((len(energies), len(energies)))
-    return CoreDensity(orbitals, energies, n_frozen, n_occupied, empty), space
+    return CoreDensity(orbitals, energies, space.frozen[0].shape[1], embedded.partition.n_core[0], empty)
 
 
 def mp2_density(hartree_fock: CoreDensity, repulsion: Exact | Fitted) -> CoreDensity:
@@ -92,9 +89,3 @@ def mp2_density(hartree_fock: CoreDensity, repulsion: Exact | Fitted) -> CoreDen
     gamma[v, v] = 2.0 * np.einsum("iajc,ibjc->ab", T, t, optimize=True)
     Gamma = 4.0 * T if fitted is None else 4.0 * np.einsum("iajb,Pjb->Pia", T, fitted, optimize=True)
     return dataclasses.replace(hartree_fock, gamma=gamma, two=TwoParticle(C, o, v, Gamma))
-
-
-def correlated_density(embedded: EmbeddedState, repulsion: Exact | Fitted, settings: CoreMethod) -> CoreDensity:
-    """Unrelaxed density of the method that `settings` name: Hartree-Fock, MP2."""
-    hartree_fock, _ = canonical(embedded, settings.frozen_core)
-    return mp2_density(hartree_fock, repulsion) if settings.method == "mp2" else hartree_fock

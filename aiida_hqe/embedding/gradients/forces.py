@@ -10,14 +10,16 @@ import dataclasses
 
 import numpy as np
 
+from aiida_hqe.embedding.correlation import Correlation
 from aiida_hqe.embedding.environment import EnvironmentState
 from aiida_hqe.embedding.gradients import one_electron, partition_response, relaxation, zvector
-from aiida_hqe.embedding.gradients.density import correlated_density, repulsion_of
+from aiida_hqe.embedding.gradients.coupled_cluster import coupled_cluster_density
+from aiida_hqe.embedding.gradients.density import CoreDensity, hartree_fock_density, mp2_density, repulsion_of
 from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.exchange_correlation import xc_gradient
 from aiida_hqe.embedding.gradients.fitted import Fitted
 from aiida_hqe.embedding.gradients.repulsion import Pair
-from aiida_hqe.embedding.gradients.response import Response, high_level, low_level
+from aiida_hqe.embedding.gradients.response import high_level, low_level
 from aiida_hqe.embedding.level import CoreMethod
 from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
 from aiida_hqe.frames import Floats
@@ -45,89 +47,94 @@ class Gradient:
         )
 
 
-def core_gradient(
-    state: EnvironmentState, cores: list[EmbeddedState], high: HartreeFock, settings: CoreMethod
-) -> Gradient:
-    """Gradient of what all cores add to the environment's energy; one z-vector of the environment serves all of them.
+class CoreGradients:
+    """Gradient of what the quantum cores add to the environment's energy; one z-vector serves all of them.
 
-    Raises
-    ------
-    ConvergenceError
-        Z-vector equations did not converge.
+    Parameters
+    ----------
+    state
+        Converged environment.
+    settings
+        Method of the cores.
+
+    Attributes
+    ----------
+    high
+        Two-electron integrals of the cores.
     """
-    response = low_level(state, state.occupied(0))
-    high_repulsion = repulsion_of(high)
-    total = _Total(state)
-    for core in cores:
-        total.add_core(core, response, high, high_repulsion, settings)
-    total.add_environment(response)
-    return total.gradient()
 
+    def __init__(self, state: EnvironmentState, settings: CoreMethod) -> None:
+        n, n_o = state.mol.nao, state.n_occupied[0]
+        self.high = HartreeFock(state, settings.density_fit)
+        self._state, self._settings = state, settings
+        self._exchange = _share_of_exchange(state)
+        self._K, self._repulsion = low_level(state, state.occupied(0)), repulsion_of(self.high)
+        self._P, self._X, self._T = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n - n_o, n_o))
+        self._low_pairs: list[Pair] = []
+        self._atoms = np.zeros((state.mol.natm, 3))
 
-class _Total:
-    """Sums over cores: what is contracted with derivative integrals."""
+    def add(self, embedded: EmbeddedState, correlated: Correlation) -> None:
+        """Add one core.
 
-    def __init__(self, state: EnvironmentState) -> None:
-        n, self.state = state.mol.nao, state
-        self.P, self.X, self.Y = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n))
-        self.T = np.zeros((n - state.n_occupied[0], state.n_occupied[0]))
-        self.exchange = _share_of_exchange(state)
-        self.low_pairs: list[Pair] = []
-        self.atoms = np.zeros((state.mol.natm, 3))
-
-    def add_core(
-        self,
-        embedded: EmbeddedState,
-        response: Response,
-        high: HartreeFock,
-        repulsion: Exact | Fitted,
-        settings: CoreMethod,
-    ) -> None:
-        """Add one core: its skeleton derivative, and its right-hand side."""
-        density = correlated_density(embedded, repulsion, settings)
-        relaxed = relaxation.relax(density, embedded.fock[0], high_level(high), repulsion)
+        Raises
+        ------
+        ConvergenceError
+            The z-vector equations of the core, or the multipliers of coupled cluster, did not converge.
+        """
+        density = self._density(embedded, correlated)
+        relaxed = relaxation.relax(density, embedded.fock[0], high_level(self.high), self._repulsion)
         C_A = embedded.partition.core[0]
         D_A = 2.0 * C_A @ C_A.T
         Delta = relaxed.density - D_A
-        found = partition_response.respond(embedded, relaxed, density.orbitals, response(Delta))
-        self.P += Delta
-        self.Y += Delta
-        self.X += found.X
-        self.T += found.T
-        self.low_pairs.append(Pair(D_A, -0.5 * D_A - Delta, self.exchange))
-        self.atoms -= xc_gradient(self.state, D_A, Delta, energy=True)
-        self.atoms += repulsion.gradient([Pair(relaxed.D, 0.5 * relaxed.D + relaxed.gamma, 1.0)], density.two)
+        found = partition_response.respond(embedded, relaxed, density.orbitals, self._K(Delta))
+        self._P += Delta
+        self._X += found.X
+        self._T += found.T
+        self._low_pairs.append(Pair(D_A, -0.5 * D_A - Delta, self._exchange))
+        self._atoms -= xc_gradient(self._state, D_A, Delta, energy=True)
+        pair = Pair(relaxed.D, 0.5 * relaxed.D + relaxed.gamma, 1.0)
+        self._atoms += self._repulsion.gradient([pair], density.two)
 
-    def add_environment(self, response: Response) -> None:
-        """Solve the z-vector equations of the environment for all cores together."""
-        state = self.state
+    def _density(self, embedded: EmbeddedState, correlated: Correlation) -> CoreDensity:
+        """Unrelaxed density of the method."""
+        density = hartree_fock_density(embedded, self._settings.frozen_core)
+        if self._settings.method == "hf":
+            return density
+        if correlated.amplitudes is None:
+            return mp2_density(density, self._repulsion)
+        triples = self._settings.method == "ccsd(t)"
+        return coupled_cluster_density(density, self._repulsion, correlated.amplitudes, triples=triples)
+
+    def total(self) -> Gradient:
+        """Solve the z-vector equations of the environment, and contract everything with derivative integrals.
+
+        Raises
+        ------
+        ConvergenceError
+            The equations did not converge.
+        """
+        state, D = self._state, self._state.density[0]
+        D_z, X_z = self._relaxed_environment()
+        P, X = self._P - D_z, self._X + X_z
+        atoms = self._atoms + xc_gradient(state, D, P)
+        atoms += _low_repulsion(state).gradient([Pair(D, P, self._exchange), *self._low_pairs])
+        atoms += one_electron.hcore_gradient(state, P) + one_electron.overlap_gradient(state, X)
+        return Gradient(atoms, one_electron.charge_gradient(state, P), one_electron.charge_derivatives(state, P))
+
+    def _relaxed_environment(self) -> tuple[Floats, Floats]:
+        """Multipliers of the Kohn-Sham equations as a density, and what they contract with overlap derivatives."""
+        state, K = self._state, self._K
         C_o, C_v = state.occupied(0), state.virtual(0)
-        energies = np.asarray(state.mf.mo_energy)
-        e_o, e_v = energies[: C_o.shape[1]], energies[C_o.shape[1] :]
+        e_o, e_v = np.split(np.asarray(state.mf.mo_energy), [C_o.shape[1]])
 
         def coupling(z: Floats) -> Floats:
             x = 2.0 * C_v @ z @ C_o.T
-            return np.asarray(C_v.T @ response(x + x.T) @ C_o)
+            return np.asarray(C_v.T @ K(x + x.T) @ C_o)
 
-        Z = zvector.solve((e_o, e_v), coupling, self.T, "the environment")
-        D_z = C_v @ Z @ C_o.T
+        Z = zvector.solve((e_o, e_v), coupling, self._T, "the environment")
+        D_z, X = C_v @ Z @ C_o.T, C_v @ (Z * e_o) @ C_o.T
         D_z = 0.5 * (D_z + D_z.T)
-        X = C_v @ (Z * e_o) @ C_o.T
-        self.X += 0.5 * (X + X.T) + 2.0 * C_o @ (C_o.T @ response(D_z) @ C_o) @ C_o.T
-        self.P -= D_z
-        self.Y -= D_z
-
-    def gradient(self) -> Gradient:
-        """Contract everything with derivative integrals."""
-        state, D = self.state, self.state.density[0]
-        pairs = [Pair(D, self.Y, self.exchange), *self.low_pairs]
-        atoms = self.atoms + xc_gradient(state, D, self.Y) + _low_repulsion(state).gradient(pairs)
-        atoms += one_electron.hcore_gradient(state, self.P) + one_electron.overlap_gradient(state, self.X)
-        return Gradient(
-            atoms,
-            one_electron.charge_gradient(state, self.P),
-            one_electron.charge_derivatives(state, self.P),
-        )
+        return D_z, 0.5 * (X + X.T) + 2.0 * C_o @ (C_o.T @ K(D_z) @ C_o) @ C_o.T
 
 
 def _share_of_exchange(state: EnvironmentState) -> float:

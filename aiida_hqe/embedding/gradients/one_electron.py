@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.special
 from pyscf import df, gto, lib
 
 from aiida_hqe.embedding.environment import EnvironmentState
@@ -53,3 +54,13 @@ def charge_derivatives(state: EnvironmentState, P: Floats) -> Floats:
         integrals = df.incore.aux_e2(state.mol, sites, "int3c2e", aosym="s1")
         found.append(-np.einsum("mnk,mn->k", integrals, P))
     return np.concatenate(found)
+
+
+def nuclear_charge_derivatives(state: EnvironmentState) -> Floats:
+    """Derivative of the energy of nuclei and point charges with the charges (n_mm,), hartree/e: the nuclei's potential."""
+    if not hasattr(state.mf, "mm_mol"):
+        return np.zeros(0)
+    mm = state.mf.mm_mol
+    r = np.linalg.norm(mm.atom_coords()[:, None] - state.mol.atom_coords(), axis=2)
+    shape = 1.0 if mm.charge_model == "point" else scipy.special.erf(np.sqrt(mm.get_zetas())[:, None] * r)
+    return np.asarray((shape / r) @ state.mol.atom_charges())

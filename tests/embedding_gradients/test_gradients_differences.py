@@ -1,0 +1,100 @@
+"""Analytic forces are the derivative of the program's own energy.
+
+On a grid frozen in space the formulas without grid response are exact. One random displacement of every atom and every charge
+tests all components at once; its length is about six, so that 1e-8 along it is 2e-9 hartree/bohr for one component.
+"""
+
+import numpy as np
+import pytest
+from finite_differences import analytic, errors, every_component, level_of
+
+from aiida_hqe.embedding.environment import solve_environment
+from aiida_hqe.embedding.gradients.forces import CoreGradients
+from aiida_hqe.embedding.gradients.one_electron import charge_derivatives, nuclear_charge_derivatives
+from aiida_hqe.embedding.label import core_labels, target_energy
+from aiida_hqe.units import HARTREE
+
+FROZEN = {"frozen_core": True}
+FITTED = {"density_fit": True}
+
+METHODS = {
+    "hf": {"method": "hf"},
+    "mp2": {"method": "mp2"},
+    "mp2 frozen core": {"method": "mp2", **FROZEN},
+    "ri-mp2 frozen core": {"method": "mp2", **FROZEN, **FITTED},
+    "ccsd": {"method": "ccsd"},
+    "ccsd(t) frozen core": {"method": "ccsd(t)", **FROZEN},
+    "ccsd(t) fitted": {"method": "ccsd(t)", **FITTED},
+}
+
+
+@pytest.mark.usefixtures("frozen_grid")
+@pytest.mark.parametrize("method", ["hf", "mp2 frozen core", "ri-mp2 frozen core", "ccsd(t) frozen core"])
+def test_forces_in_lda_are_the_derivative_of_the_energy(dimer, method):
+    assert errors(dimer, level_of(**METHODS[method])) == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("frozen_grid")
+@pytest.mark.parametrize("method", METHODS)
+def test_each_component_in_lda_is_the_derivative_of_the_energy(dimer, method):
+    found = errors(dimer, level_of(**METHODS[method]), directions=every_component(dimer))
+    assert len(found) == 36
+    assert found == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.usefixtures("frozen_grid")
+def test_forces_in_pbe_are_the_derivative_of_the_energy(dimer):
+    """A GGA's embedded energy is rough by about 1e-9 hartree on a scale of 1e-3 bohr: 1e-7 along this displacement."""
+    assert errors(dimer, level_of("pbe", method="mp2", **FITTED), h=1e-3) == pytest.approx(0.0, abs=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("frozen_grid")
+@pytest.mark.parametrize(
+    ("xc", "environment"),
+    [("pbe0", {}), ("pbe0", FITTED), ("tpss", {}), ("lda,vwn", FITTED), ("lda,vwn", {"charge_radius": "0.6 angstrom"})],
+)
+def test_forces_in_other_environments_are_the_derivative_of_the_energy(dimer, xc, environment):
+    level = level_of(xc, environment=environment, method="mp2", **FITTED)
+    assert errors(dimer, level, h=5e-4) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_forces_of_two_cores_are_the_derivative_of_the_energy(dimer):
+    """Low level Hartree-Fock, which needs no grid; one z-vector of the environment serves both cores."""
+    frame = dimer.replace(core=[1, 1, 1, 2, 2, 2])
+    level = level_of("hf", core_orbitals=[5, 5], method="mp2", **FROZEN, **FITTED)
+    assert errors(frame, level) == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.usefixtures("frozen_grid")
+@pytest.mark.slow
+def test_forces_of_two_cores_in_lda_are_the_derivative_of_the_energy(dimer):
+    frame = dimer.replace(core=[1, 1, 1, 2, 2, 2])
+    assert errors(frame, level_of(core_orbitals=[5, 5], method="ccsd", **FROZEN)) == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.parametrize("xc", ["lda,vwn", pytest.param("pbe", marks=pytest.mark.slow)])
+def test_forces_with_grid_response_are_the_derivative_of_the_energy_on_the_moving_grid(dimer, xc):
+    """And without external fields they balance those on the charges."""
+    level = level_of(xc, environment={"grid_response": True}, method="mp2", **FITTED)
+    assert errors(dimer, level, h=1e-3) == pytest.approx(0.0, abs=1e-7 if xc == "pbe" else 2e-8)
+    gradient = analytic(dimer, level)
+    everywhere = np.vstack([dimer.positions, dimer.mm_positions])
+    assert np.abs(gradient.sum(axis=0)).max() < 1e-7
+    assert np.abs(np.cross(everywhere, gradient).sum(axis=0)).max() < 1e-7
+
+
+def test_derivatives_with_the_charges_are_those_of_the_energy(dimer):
+    level = level_of("hf", method="mp2", **FITTED)
+    h, change = 1e-3, np.random.default_rng(2).normal(size=dimer.n_mm)
+    energies = [
+        target_energy(level, dimer.replace(mm_charges=dimer.mm_charges + k * h * change)) / HARTREE
+        for k in (-2, -1, 1, 2)
+    ]
+    expected = np.dot([1, -8, 8, -1], energies) / (12 * h)
+    state = solve_environment(dimer, level.environment)
+    cores = CoreGradients(state, level.core)
+    core_labels(dimer, level, state, cores)
+    found = charge_derivatives(state, state.density[0]) + nuclear_charge_derivatives(state) + cores.total().charge_values
+    assert found @ change == pytest.approx(expected, abs=1e-8)
