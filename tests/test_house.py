@@ -191,7 +191,7 @@ def test_every_make_command_that_a_document_names_exists() -> None:
 def test_links_between_documents_resolve() -> None:
     broken = []
     for document in [path for path in tracked() if path.suffix == ".md"]:
-        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        for target in re.findall(r"\]\(([^)\s]*[./#][^)\s]*)\)", document.read_text()):
             path, _, anchor = target.partition("#")
             if "://" in target or target.startswith("mailto:"):
                 continue
@@ -199,6 +199,12 @@ def test_links_between_documents_resolve() -> None:
             if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
                 broken.append(f"{document.relative_to(ROOT)}: {target}")
     assert not broken
+
+
+def test_documents_that_the_code_names_exist() -> None:
+    named = {name for path in modules().values() for name in re.findall(r"docs/[\w-]+\.md", path.read_text())}
+    assert named
+    assert not [name for name in named if not (ROOT / name).is_file()]
 
 
 def anchors(document: Path) -> set[str]:

@@ -76,13 +76,10 @@ def test_forces_of_two_cores_in_lda_are_the_derivative_of_the_energy(dimer):
 
 @pytest.mark.parametrize("xc", ["lda,vwn", pytest.param("pbe", marks=pytest.mark.slow)])
 def test_forces_with_grid_response_are_the_derivative_of_the_energy_on_the_moving_grid(dimer, xc):
-    """And without external fields they balance those on the charges."""
+    """And they balance those on the charges; the torque is that of angular grids, which do not turn with the molecule."""
     level = level_of(xc, environment={"grid_response": True}, method="mp2", **FITTED)
     assert errors(dimer, level, h=1e-3) == pytest.approx(0.0, abs=1e-7 if xc == "pbe" else 2e-8)
-    gradient = analytic(dimer, level)
-    everywhere = np.vstack([dimer.positions, dimer.mm_positions])
-    assert np.abs(gradient.sum(axis=0)).max() < 1e-7
-    assert np.abs(np.cross(everywhere, gradient).sum(axis=0)).max() < 1e-7
+    assert np.abs(analytic(dimer, level).sum(axis=0)).max() < 1e-7
 
 
 def test_derivatives_with_the_charges_are_those_of_the_energy(dimer):
@@ -96,5 +93,7 @@ def test_derivatives_with_the_charges_are_those_of_the_energy(dimer):
     state = solve_environment(dimer, level.environment)
     cores = CoreGradients(state, level.core)
     core_labels(dimer, level, state, cores)
-    found = charge_derivatives(state, state.density[0]) + nuclear_charge_derivatives(state) + cores.total().charge_values
+    found = (
+        charge_derivatives(state, state.density[0]) + nuclear_charge_derivatives(state) + cores.total().charge_values
+    )
     assert found @ change == pytest.approx(expected, abs=1e-8)

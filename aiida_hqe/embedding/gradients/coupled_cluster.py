@@ -87,4 +87,3 @@ def _symmetric(Gamma: Floats) -> Floats:
     Gamma = Gamma + Gamma.transpose(1, 0, 2, 3)
     Gamma = Gamma + Gamma.transpose(0, 1, 3, 2)
     return 0.125 * (Gamma + Gamma.transpose(2, 3, 0, 1))
-

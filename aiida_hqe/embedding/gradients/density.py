@@ -8,6 +8,7 @@ one-particle densities.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from aiida_hqe.embedding.correlation import full_space
 from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.fitted import Fitted
 from aiida_hqe.embedding.gradients.repulsion import TwoParticle
-from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
+from aiida_hqe.embedding.meanfield import EmbeddedState
 from aiida_hqe.frames import Floats
 
 
@@ -55,10 +56,14 @@ class CoreDensity:
         return self.orbitals[:, self.n_occupied :]
 
 
-def repulsion_of(high: HartreeFock) -> Exact | Fitted:
-    """Integrals of the high level."""
-    with_df = getattr(high.mf, "with_df", None)
-    return Fitted(high.mf.mol, with_df.auxmol) if with_df else Exact(high.mf.mol, high.mf._eri)
+def repulsion_of(mf: Any) -> Exact | Fitted:
+    """Integrals of a PySCF mean field."""
+    with_df = getattr(mf, "with_df", None)
+    if not with_df:
+        return Exact(mf.mol, mf._eri)
+    if with_df.auxmol is None:
+        with_df.build()
+    return Fitted(mf.mol, with_df.auxmol)
 
 
 def hartree_fock_density(embedded: EmbeddedState, frozen_core: bool) -> CoreDensity:

@@ -1,7 +1,7 @@
 """Analytic forces of the target level: those of the environment and what each quantum core adds.
 
-J. Lee, F. Ding, F. R. Manby, T. F. Miller III, J. Chem. Phys. 2019, 151, 064112, doi:10.1063/1.5109882, gave gradients of projector
-embedding; the form here, for point charges and the Huzinaga limit, is derived in docs/gradients.md.
+J. Lee, F. Ding, F. R. Manby, T. F. Miller III, J. Chem. Phys. 2019, 151, 064112, doi:10.1063/1.5109882, gave gradients of
+projector embedding; the form here, for point charges and the Huzinaga limit, is derived in docs/gradients.md.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from aiida_hqe.embedding.environment import EnvironmentState
 from aiida_hqe.embedding.gradients import one_electron, partition_response, relaxation, zvector
 from aiida_hqe.embedding.gradients.coupled_cluster import coupled_cluster_density
 from aiida_hqe.embedding.gradients.density import CoreDensity, hartree_fock_density, mp2_density, repulsion_of
-from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.exchange_correlation import xc_gradient
-from aiida_hqe.embedding.gradients.fitted import Fitted
 from aiida_hqe.embedding.gradients.repulsion import Pair
 from aiida_hqe.embedding.gradients.response import high_level, low_level
 from aiida_hqe.embedding.level import CoreMethod
@@ -68,7 +66,7 @@ class CoreGradients:
         self.high = HartreeFock(state, settings.density_fit)
         self._state, self._settings = state, settings
         self._exchange = _share_of_exchange(state)
-        self._K, self._repulsion = low_level(state, state.occupied(0)), repulsion_of(self.high)
+        self._K, self._repulsion = low_level(state, state.occupied(0)), repulsion_of(self.high.mf)
         self._P, self._X, self._T = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n - n_o, n_o))
         self._low_pairs: list[Pair] = []
         self._atoms = np.zeros((state.mol.natm, 3))
@@ -117,7 +115,7 @@ class CoreGradients:
         D_z, X_z = self._relaxed_environment()
         P, X = self._P - D_z, self._X + X_z
         atoms = self._atoms + xc_gradient(state, D, P)
-        atoms += _low_repulsion(state).gradient([Pair(D, P, self._exchange), *self._low_pairs])
+        atoms += repulsion_of(state.mf).gradient([Pair(D, P, self._exchange), *self._low_pairs])
         atoms += one_electron.hcore_gradient(state, P) + one_electron.overlap_gradient(state, X)
         return Gradient(atoms, one_electron.charge_gradient(state, P), one_electron.charge_derivatives(state, P))
 
@@ -139,8 +137,3 @@ class CoreGradients:
 
 def _share_of_exchange(state: EnvironmentState) -> float:
     return float(state.mf._numint.rsh_and_hybrid_coeff(state.mf.xc, spin=0)[2])
-
-
-def _low_repulsion(state: EnvironmentState) -> Exact | Fitted:
-    with_df = getattr(state.mf, "with_df", None)
-    return Fitted(state.mol, with_df.auxmol) if with_df else Exact(state.mol)

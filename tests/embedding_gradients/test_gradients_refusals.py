@@ -1,0 +1,41 @@
+"""What has no analytic forces is refused by name, and nothing numerical takes its place."""
+
+import pytest
+from finite_differences import level_of
+
+from aiida_hqe.embedding.gradients import zvector
+from aiida_hqe.embedding.label import label
+
+
+def refused(frame, level, kind, *words):
+    found = label(frame, level)
+    assert (found.status, found.error_kind) == ("failed", kind)
+    assert found.forces is None
+    for word in (frame.hash[:12], *words):
+        assert word in found.message
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "words"),
+    [
+        ({"core": [0] * 6}, level_of(core_orbitals=[]), ["quantum core"]),
+        ({"charge": 1, "spin": 1}, level_of(), ["closed shells", "1 unpaired"]),
+        ({}, level_of(method="lno-ccsd(t)", density_fit=True), ["hf, mp2, ccsd, ccsd(t)", "got lno-ccsd(t)"]),
+        ({}, level_of(method="mp2", virtuals={"shells": 1}), ["full virtual space"]),
+        ({}, level_of(embedding={"partition": "ibo"}), ["spade", "got ibo"]),
+        ({}, level_of(embedding={"functional": "nonlinear"}), ["linear", "got nonlinear"]),
+        ({}, level_of(embedding={"functional": "static"}), ["linear", "got static"]),
+        ({}, level_of(embedding={"projector": {"level_shift": 1e6}}), ["huzinaga", "level shift"]),
+        ({}, level_of("camb3lyp"), ["range separation", "got camb3lyp"]),
+        ({}, level_of("b97m_v"), ["non-local", "got b97m_v"]),
+        ({}, level_of(environment={"dispersion": "d3bj"}), ["without dispersion", "got d3bj"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_not_there_is_refused_by_name(dimer, change, level, words):
+    refused(dimer.replace(**change), level, "input", "analytic forces", "set forces to numerical", *words)
+
+
+def test_a_z_vector_that_does_not_converge_fails_the_frame_with_its_residual(dimer, monkeypatch):
+    monkeypatch.setattr(zvector, "MAX_CYCLES", 1)
+    refused(dimer, level_of("hf", method="mp2"), "convergence", "z-vector", "residual")
