@@ -20,6 +20,9 @@ from aiida_hqe.training.settings import TrainingSettings
 CHECKS = 25
 """How often a training looks at its validation fold."""
 
+RETREATS = 5
+"""How often a training goes back to its best state after a step that was not finite."""
+
 Step = dict[str, Any]
 """One line of a history: level, epoch, loss, validation errors."""
 
@@ -53,32 +56,41 @@ def fit(
 ) -> Fit:
     """Minimise the objective; learning rate on half a cosine, gradient clipped, best validation loss kept.
 
+    A step that is not finite goes back to the best state, at half the learning rate from there on.
+
     Raises
     ------
     DivergenceError
-        The loss of a frame is not finite.
+        The loss of a frame is still not finite after `RETREATS` such retreats.
     """
     objective = Objective(network, settings)
     flat = objective.flatten(network).requires_grad_()
     adam = torch.optim.Adam([flat], lr=settings.learning_rate)
+    retreats = 0
     batches = [list(_batches(block, settings.batch_size, epochs, seed)) for block in training]
     best = Fit(_with(network, objective, flat), [], math.inf)
     history: list[Step] = []
     every = max(1, epochs // CHECKS)
     for epoch in range(epochs):
-        rate = _rate(settings, epoch / max(epochs - 1, 1))
+        rate = _rate(settings, epoch / max(epochs - 1, 1)) * 0.5**retreats
         adam.param_groups[0]["lr"] = rate
         losses = []
         for batch in (batch for course in batches for batch in course[epoch]):
             loss, gradient = objective.loss_and_gradient(flat.detach(), batch)
-            _require_finite(loss, gradient, batch, best)
+            if not _is_finite(loss, gradient):
+                retreats += 1
+                if retreats > RETREATS:
+                    raise _divergence(loss, batch, best)
+                flat = objective.flatten(best.network).requires_grad_()
+                adam = torch.optim.Adam([flat], lr=0.5**retreats * rate)
+                continue
             norm = float(gradient.norm())
             flat.grad = gradient * min(1.0, settings.gradient_clip / max(norm, 1e-12))
             adam.step()
             losses.append(float(loss.mean()))
         if (epoch + 1) % every == 0 or epoch + 1 == epochs:
             now = _validate(objective, flat.detach(), validation)
-            history.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), "rate": rate, **now})
+            history.append({"epoch": epoch + 1, "loss": float(np.mean(losses)) if losses else None, "rate": rate, **now})
             if now["validation"] < best.validation:
                 best = Fit(_with(network, objective, flat), history, now["validation"])
             if progress is not None:
@@ -119,11 +131,13 @@ def _with(network: Potential, objective: Objective, flat: Tensor) -> Potential:
     return kept
 
 
-def _require_finite(losses: Tensor, gradient: Tensor, batch: Block, best: Fit) -> None:
-    if bool(torch.isfinite(losses).all()) and bool(torch.isfinite(gradient).all()):
-        return
+def _is_finite(losses: Tensor, gradient: Tensor) -> bool:
+    return bool(torch.isfinite(losses).all()) and bool(torch.isfinite(gradient).all())
+
+
+def _divergence(losses: Tensor, batch: Block, best: Fit) -> DivergenceError:
     bad = [name[:12] for name, loss in zip(batch.hashes, losses.tolist(), strict=True) if not math.isfinite(loss)]
-    raise DivergenceError(
+    return DivergenceError(
         f"a finite loss was expected (got NaN or infinity on frames {', '.join(bad or [n[:12] for n in batch.hashes])}):"
         " remove or repair them, or lower the learning rate",
         best,

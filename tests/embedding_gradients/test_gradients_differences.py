@@ -53,7 +53,7 @@ def test_forces_in_pbe_are_the_derivative_of_the_energy(dimer):
 @pytest.mark.usefixtures("frozen_grid")
 @pytest.mark.parametrize(
     ("xc", "environment"),
-    [("pbe0", {}), ("pbe0", FITTED), ("tpss", {}), ("lda,vwn", FITTED), ("lda,vwn", {"charge_radius": "0.6 angstrom"})],
+    [("camb3lyp", {}), ("pbe0", {}), ("pbe0", FITTED), ("tpss", {}), ("lda,vwn", FITTED), ("lda,vwn", {"charge_radius": "0.6 angstrom"})],
 )
 def test_forces_in_other_environments_are_the_derivative_of_the_energy(dimer, xc, environment):
     level = level_of(xc, environment=environment, method="mp2", **FITTED)

@@ -3,7 +3,7 @@
 import pytest
 from finite_differences import level_of
 
-from aiida_hqe.embedding.gradients import zvector
+from aiida_hqe.embedding.gradients import coupled_cluster, zvector
 from aiida_hqe.embedding.label import label
 
 
@@ -26,7 +26,7 @@ def refused(frame, level, kind, *words):
         ({}, level_of(embedding={"functional": "nonlinear"}), ["linear", "got nonlinear"]),
         ({}, level_of(embedding={"functional": "static"}), ["linear", "got static"]),
         ({}, level_of(embedding={"projector": {"level_shift": 1e6}}), ["huzinaga", "level shift"]),
-        ({}, level_of("camb3lyp"), ["range separation", "got camb3lyp"]),
+        ({}, level_of("camb3lyp", environment={"density_fit": True}), ["range-separated", "got camb3lyp"]),
         ({}, level_of("b97m_v"), ["non-local", "got b97m_v"]),
         ({}, level_of(environment={"dispersion": "d3bj"}), ["without dispersion", "got d3bj"]),
     ],
@@ -39,3 +39,8 @@ def test_what_is_not_there_is_refused_by_name(dimer, change, level, words):
 def test_a_z_vector_that_does_not_converge_fails_the_frame_with_its_residual(dimer, monkeypatch):
     monkeypatch.setattr(zvector, "MAX_CYCLES", 1)
     refused(dimer, level_of("hf", method="mp2"), "convergence", "z-vector", "residual")
+
+
+def test_coupled_cluster_forces_too_large_for_the_machine_are_refused_before_they_are_tried(dimer, monkeypatch):
+    monkeypatch.setattr(coupled_cluster, "COPIES", 10**9)
+    refused(dimer, level_of("hf", method="ccsd"), "resource", "GB", "mp2")

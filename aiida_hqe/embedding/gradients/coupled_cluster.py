@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from aiida_hqe.embedding.gradients.density import CoreDensity
 from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.fitted import Fitted
 from aiida_hqe.embedding.gradients.repulsion import TwoParticle
-from aiida_hqe.errors import ConvergenceError
+from aiida_hqe.errors import ConvergenceError, ResourceError
 from aiida_hqe.frames import Floats
 
 TOLERANCE = 1e-6
@@ -20,6 +21,9 @@ TOLERANCE = 1e-6
 
 MAX_CYCLES = 100
 """Iterations of the multipliers."""
+
+COPIES = 4
+"""Two-particle densities that are held at the same time at most."""
 
 
 def coupled_cluster_density(
@@ -40,7 +44,10 @@ def coupled_cluster_density(
     ------
     ConvergenceError
         The equations of the multipliers did not converge.
+    ResourceError
+        The two-particle density does not fit into the memory of this machine.
     """
+    _check_memory(hartree_fock.orbitals.shape[1] - hartree_fock.n_frozen)
     one, Gamma = (_with_triples if triples else _without_triples)(*amplitudes)
     active = slice(hartree_fock.n_frozen, None)
     gamma = np.zeros_like(hartree_fock.gamma)
@@ -50,6 +57,16 @@ def coupled_cluster_density(
         C = hartree_fock.orbitals[:, active]
         Gamma = np.einsum("pqrs,Prs->Ppq", Gamma, repulsion.fitted(C, C), optimize=True)
     return dataclasses.replace(hartree_fock, gamma=gamma, two=TwoParticle(hartree_fock.orbitals, active, active, Gamma))
+
+
+def _check_memory(n: int) -> None:
+    """Raise `ResourceError` where two-particle densities of `n` orbitals are larger than the machine's memory."""
+    needed, there = COPIES * 8 * n**4, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ResourceError(
+            f"coupled-cluster forces of {n} correlated orbitals need {needed / 1e9:.0f} GB (this machine has"
+            f" {there / 1e9:.0f} GB): choose mp2 with density_fit, a smaller basis, or set forces to none"
+        )
 
 
 def _without_triples(solver: Any, eris: Any) -> tuple[Floats, Floats]:

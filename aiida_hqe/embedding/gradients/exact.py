@@ -23,10 +23,12 @@ class Exact:
         PySCF molecule.
     integrals
         Its integrals, where they are in memory.
+    omega
+        For the long-range operator ``erf(omega r) / r`` in place of ``1 / r`` between pairs, 1/bohr.
     """
 
-    def __init__(self, mol: Any, integrals: Any = None) -> None:
-        self.mol = mol
+    def __init__(self, mol: Any, integrals: Any = None, omega: float | None = None) -> None:
+        self.mol, self._omega = mol, omega
         self._source = mol if integrals is None else integrals
 
     def excitations(self, C_o: Floats, C_v: Floats) -> Floats:
@@ -37,6 +39,8 @@ class Exact:
         """See `Repulsion.contract`."""
         C_p, C_q, every = two.C_p, two.C_q, np.eye(self.mol.nao)
         left = np.einsum("pqrs,mqrs->mp", two.Gamma, self._transform(every, C_q, C_p, C_q), optimize=True)
+        if two.p == two.q:
+            return 0.5 * float(np.sum(left * C_p)), left, left
         right = np.einsum("pqrs,mprs->mq", two.Gamma, self._transform(every, C_p, C_p, C_q), optimize=True)
         return 0.5 * float(np.sum(left * C_p)), left, right
 
@@ -51,14 +55,15 @@ class Exact:
 
     def _of_pairs(self, pairs: list[Pair]) -> Floats:
         densities = np.array(list(itertools.chain.from_iterable((pair.X, pair.Y) for pair in pairs)))
-        if any(pair.exchange for pair in pairs):
-            J, K = rhf.get_jk(self.mol, densities)
-        else:
-            J = rhf.get_j(self.mol, densities)
-            K = np.zeros_like(J)
+        with self.mol.with_range_coulomb(self._omega):
+            if any(pair.exchange for pair in pairs):
+                J, K = rhf.get_jk(self.mol, densities)
+            else:
+                J = rhf.get_j(self.mol, densities)
+                K = np.zeros_like(J)
         gradient = np.zeros((self.mol.natm, 3))
         for k, pair in enumerate(pairs):
-            x, y = (J[i] - 0.5 * pair.exchange * K[i] for i in (2 * k, 2 * k + 1))
+            x, y = (pair.coulomb * J[i] - 0.5 * pair.exchange * K[i] for i in (2 * k, 2 * k + 1))
             gradient += traced_over_atoms(self.mol, y, pair.X) + traced_over_atoms(self.mol, x, pair.Y)
         return gradient
 
@@ -66,13 +71,16 @@ class Exact:
         mol, lower = self.mol, np.tril_indices(self.mol.nao)
         half = np.einsum("pqrs,mr,ns->pqmn", two.Gamma, two.C_p, two.C_q, optimize=True)
         half = half + half.transpose(0, 1, 3, 2)
-        half = (half * (1.0 - 0.5 * np.eye(mol.nao)))[:, :, lower[0], lower[1]]
-        rows = np.zeros((mol.nao, 3))
-        every = (0, mol.nbas) * 3
+        half = np.ascontiguousarray((half * (1.0 - 0.5 * np.eye(mol.nao)))[:, :, lower[0], lower[1]])
+        orders = [(two.C_p, two.C_q, 2.0 * half)]
+        if two.p != two.q:
+            orders = [(two.C_p, two.C_q, half), (two.C_q, two.C_p, np.ascontiguousarray(half.transpose(1, 0, 2)))]
+        rows, every = np.zeros((mol.nao, 3)), (0, mol.nbas) * 3
         for shell in range(mol.nbas):
             m = slice(mol.ao_loc[shell], mol.ao_loc[shell + 1])
-            density = np.einsum("mp,pqk,nq->mnk", two.C_p[m], half, two.C_q, optimize=True)
-            density += np.einsum("mq,pqk,np->mnk", two.C_q[m], half, two.C_p, optimize=True)
             integrals = mol.intor("int2e_ip1", comp=3, aosym="s2kl", shls_slice=(shell, shell + 1, *every))
-            rows[m] = -np.einsum("xmnk,mnk->mx", integrals.reshape(3, *density.shape), density)
+            for first, second, Gamma in orders:
+                quarter = (first[m] @ Gamma.reshape(len(Gamma), -1)).reshape(-1, *Gamma.shape[1:])
+                density = second @ quarter
+                rows[m] -= np.einsum("xmnk,mnk->mx", integrals.reshape(3, *density.shape), density)
         return over_atoms(mol, rows)

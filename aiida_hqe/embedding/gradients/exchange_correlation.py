@@ -22,6 +22,26 @@ POINTS = 5000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Term:
+    """``factor (tr Y v_xc[D] + E_xc[D])``, the energy only where asked for.
+
+    Attributes
+    ----------
+    D, Y
+        Density and symmetric matrix (n_ao, n_ao).
+    factor
+        Sign and weight.
+    energy
+        Whether the energy is contained.
+    """
+
+    D: Floats
+    Y: Floats
+    factor: float = 1.0
+    energy: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Block:
     """Some points of the grid.
 
@@ -29,8 +49,6 @@ class Block:
     ----------
     ao
         Orbitals and their derivatives (n_derivatives, n_points, n_ao).
-    mask
-        PySCF's mask of vanishing orbitals.
     weights
         Weights of the points (n_points,).
     atom, moved
@@ -39,76 +57,100 @@ class Block:
     """
 
     ao: Floats
-    mask: Any
     weights: Floats
     atom: int | None = None
     moved: Floats | None = None
 
 
-def xc_gradient(state: EnvironmentState, D: Floats, Y: Floats, *, energy: bool = False) -> Floats:
-    """Derivative of ``tr Y v_xc[D]`` with the nuclei at fixed density matrices, (n_atoms, 3) in hartree/bohr.
+def xc_gradient(state: EnvironmentState, terms: list[Term]) -> Floats:
+    """Derivative of a sum of terms with the nuclei at fixed density matrices, (n_atoms, 3) in hartree/bohr.
 
-    Parameters
-    ----------
-    state
-        Environment; its `grid_response` says whether points and weights of the grid move with the nuclei.
-    D
-        Density (n_ao, n_ao) at which the potential is taken.
-    Y
-        Symmetric matrix (n_ao, n_ao).
-    energy
-        Whether ``E_xc[D]`` is added to what is differentiated.
+    The grid moves with the nuclei where `state` asks for its response.
     """
-    mf, mol = state.mf, state.mol
-    ni, kind = mf._numint, mf._numint._xc_type(mf.xc)
-    gradient = np.zeros((mol.natm, 3))
+    mol, gradient = state.mol, np.zeros((state.mol.natm, 3))
+    kind = state.mf._numint._xc_type(state.mf.xc)
     if kind == "HF":
         return gradient
-    make_rho, *_ = ni._gen_rho_evaluator(mol, np.array([D, Y]), 1, False, mf.grids)
-    for block in _blocks(state, 1 if kind == "LDA" else 2, state.grid_response):
-        ao = block.ao[0] if kind == "LDA" else block.ao
-        rho, rho_Y = (np.atleast_2d(make_rho(i, ao, block.mask, kind)) for i in (0, 1))
-        exc, vxc, fxc, _ = ni.eval_xc_eff(mf.xc, rho[0] if kind == "LDA" else rho, deriv=2, xctype=kind, spin=0)
-        response = np.einsum("xyg,yg->xg", fxc, rho_Y)
-        rows = _moved(block.ao, Y + D if energy else Y, block.weights * vxc)
-        on_atoms = over_atoms(mol, rows + _moved(block.ao, D, block.weights * response))
+    for block in _blocks(state, 1 if kind == "LDA" else 2):
+        rows, density = np.zeros((mol.nao, 3)), np.zeros(len(block.weights))
+        for term in terms:
+            rows_of_term, density_of_term = _evaluate(state, kind, block, term)
+            rows += rows_of_term
+            density += density_of_term
+        on_atoms = over_atoms(mol, rows)
         gradient += on_atoms
         if block.moved is not None:
-            density = np.sum(vxc * rho_Y, axis=0) + (exc * rho[0] if energy else 0.0)
             gradient += block.moved @ density
             gradient[block.atom] -= on_atoms.sum(axis=0)
     return gradient
 
 
-def _blocks(state: EnvironmentState, deriv: int, moving: bool) -> Iterator[Block]:
+def _evaluate(state: EnvironmentState, kind: str, block: Block, term: Term) -> tuple[Floats, Floats]:
+    """Derivative of a term with the orbitals (n_ao, 3), and its energy density on the points (n_points,)."""
+    mf, ao = state.mf, block.ao
+    D, Y = _Folded(ao, term.D, kind), _Folded(ao, term.Y, kind)
+    rho = D.rho[0] if kind == "LDA" else D.rho
+    exc, vxc, fxc, _ = mf._numint.eval_xc_eff(mf.xc, rho, deriv=2, xctype=kind, spin=0)
+    weights = term.factor * block.weights
+    by_Y, by_D = weights * vxc, weights * np.einsum("xyg,yg->xg", fxc, Y.rho)
+    density = np.sum(vxc * Y.rho, axis=0)
+    if term.energy:
+        by_D += by_Y
+        density += exc * D.rho[0]
+    return Y.moved(by_Y) + D.moved(by_D), term.factor * density
+
+
+class _Folded:
+    """A symmetric matrix folded with the orbitals on a block of the grid.
+
+    Attributes
+    ----------
+    rho
+        Its density, and for a GGA the density's gradient, and for a meta-GGA the kinetic energy density, (n, n_points).
+    """
+
+    def __init__(self, ao: Floats, X: Floats, kind: str) -> None:
+        self._ao, self._X = ao, X
+        self._folded = [ao[x] @ X for x in range(4 if kind == "MGGA" else 1)]
+        rho = [_row_sums(ao[0], self._folded[0])]
+        if kind != "LDA":
+            rho += [2.0 * _row_sums(ao[x], self._folded[0]) for x in (1, 2, 3)]
+        if kind == "MGGA":
+            rho.append(0.5 * np.sum([_row_sums(ao[x], self._folded[x]) for x in (1, 2, 3)], axis=0))
+        self.rho = np.array(rho)
+
+    def moved(self, w: Floats) -> Floats:
+        """Derivative of ``sum_g w_v rho_v`` with the orbitals (n_ao, 3)."""
+        ao, n = self._ao, min(len(w), 4)
+        u = sum(ao[x] * w[x][:, None] for x in range(n)) @ self._X
+        rows = np.array([_column_sums(ao[k], u) for k in (1, 2, 3)])
+        for x in range(1, n):
+            t = self._folded[0] * w[x][:, None]
+            if len(w) > 4:
+                t += self._folded[x] * (0.5 * w[4])[:, None]
+            rows += np.array([_column_sums(ao[SECOND[k][x - 1]], t) for k in range(3)])
+        return -2.0 * rows.T
+
+
+def _row_sums(a: Floats, b: Floats) -> Floats:
+    return np.einsum("gm,gm->g", a, b)
+
+
+def _column_sums(a: Floats, b: Floats) -> Floats:
+    return np.einsum("gm,gm->m", a, b)
+
+
+def _blocks(state: EnvironmentState, deriv: int) -> Iterator[Block]:
     """The grid in blocks, with the response of its weights where it moves."""
     mf, mol = state.mf, state.mol
     ni, grids = mf._numint, mf.grids
-    if not moving:
-        for ao, mask, weights, _ in ni.block_loop(mol, grids, mol.nao, deriv, mf.max_memory):
-            yield Block(ao, mask, weights)
+    if not state.grid_response:
+        for ao, _, weights, _ in ni.block_loop(mol, grids, mol.nao, deriv, mf.max_memory):
+            yield Block(ao, weights)
         return
     for atom, (coordinates, weights, moved) in enumerate(grids_response_cc(grids)):
         for first, last in lib.prange(0, len(weights), POINTS):
-            r, mask = coordinates[first:last], grids.make_mask(mol, coordinates[first:last])
+            r: Any = coordinates[first:last]
+            mask = grids.make_mask(mol, r)
             ao = ni.eval_ao(mol, r, deriv=deriv, non0tab=mask, cutoff=grids.cutoff)
-            yield Block(ao, mask, weights[first:last], atom, moved[:, :, first:last])
-
-
-def _moved(ao: Floats, X: Floats, w: Floats) -> Floats:
-    """Derivative of ``sum_g w_v rho_v[X]`` with the orbitals (n_ao, 3); v: density, its gradient, kinetic energy density."""
-    u = ao[0] * w[0][:, None]
-    for x in range(1, min(len(w), 4)):
-        u = u + ao[x] * w[x][:, None]
-    Xu = u @ X
-    rows = np.array([np.einsum("gm,gm->m", ao[k + 1], Xu) for k in range(3)])
-    if len(w) > 1:
-        X0 = ao[0] @ X
-        for k in range(3):
-            second = sum(ao[SECOND[k][x]] * w[x + 1][:, None] for x in range(3))
-            rows[k] += np.einsum("gm,gm->m", second, X0)
-    if len(w) > 4:
-        for x in range(3):
-            half = (ao[x + 1] * (0.5 * w[4])[:, None]) @ X
-            rows += np.array([np.einsum("gm,gm->m", ao[SECOND[k][x]], half) for k in range(3)])
-    return -2.0 * rows.T
+            yield Block(ao, weights[first:last], atom, moved[:, :, first:last])

@@ -15,7 +15,8 @@ from aiida_hqe.embedding.environment import EnvironmentState
 from aiida_hqe.embedding.gradients import one_electron, partition_response, relaxation, zvector
 from aiida_hqe.embedding.gradients.coupled_cluster import coupled_cluster_density
 from aiida_hqe.embedding.gradients.density import CoreDensity, hartree_fock_density, mp2_density, repulsion_of
-from aiida_hqe.embedding.gradients.exchange_correlation import xc_gradient
+from aiida_hqe.embedding.gradients.exact import Exact
+from aiida_hqe.embedding.gradients.exchange_correlation import Term, xc_gradient
 from aiida_hqe.embedding.gradients.repulsion import Pair
 from aiida_hqe.embedding.gradients.response import high_level, low_level
 from aiida_hqe.embedding.level import CoreMethod
@@ -65,10 +66,10 @@ class CoreGradients:
         n, n_o = state.mol.nao, state.n_occupied[0]
         self.high = HartreeFock(state, settings.density_fit)
         self._state, self._settings = state, settings
-        self._exchange = _share_of_exchange(state)
         self._K, self._repulsion = low_level(state, state.occupied(0)), repulsion_of(self.high.mf)
         self._P, self._X, self._T = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n - n_o, n_o))
-        self._low_pairs: list[Pair] = []
+        self._low_pairs: list[tuple[Floats, Floats]] = []
+        self._terms: list[Term] = []
         self._atoms = np.zeros((state.mol.natm, 3))
 
     def add(self, embedded: EmbeddedState, correlated: Correlation) -> None:
@@ -88,8 +89,8 @@ class CoreGradients:
         self._P += Delta
         self._X += found.X
         self._T += found.T
-        self._low_pairs.append(Pair(D_A, -0.5 * D_A - Delta, self._exchange))
-        self._atoms -= xc_gradient(self._state, D_A, Delta, energy=True)
+        self._low_pairs.append((D_A, -0.5 * D_A - Delta))
+        self._terms.append(Term(D_A, Delta, -1.0, energy=True))
         pair = Pair(relaxed.D, 0.5 * relaxed.D + relaxed.gamma, 1.0)
         self._atoms += self._repulsion.gradient([pair], density.two)
 
@@ -114,8 +115,8 @@ class CoreGradients:
         state, D = self._state, self._state.density[0]
         D_z, X_z = self._relaxed_environment()
         P, X = self._P - D_z, self._X + X_z
-        atoms = self._atoms + xc_gradient(state, D, P)
-        atoms += repulsion_of(state.mf).gradient([Pair(D, P, self._exchange), *self._low_pairs])
+        atoms = self._atoms + xc_gradient(state, [Term(D, P), *self._terms])
+        atoms += _low_repulsion(state, [(D, P), *self._low_pairs])
         atoms += one_electron.hcore_gradient(state, P) + one_electron.overlap_gradient(state, X)
         return Gradient(atoms, one_electron.charge_gradient(state, P), one_electron.charge_derivatives(state, P))
 
@@ -123,7 +124,8 @@ class CoreGradients:
         """Multipliers of the Kohn-Sham equations as a density, and what they contract with overlap derivatives."""
         state, K = self._state, self._K
         C_o, C_v = state.occupied(0), state.virtual(0)
-        e_o, e_v = np.split(np.asarray(state.mf.mo_energy), [C_o.shape[1]])
+        F = state.hcore + state.own_potential[0][0]  # the energies that PySCF keeps may contain a level shift
+        e_o, e_v = (np.sum(C * (F @ C), axis=0) for C in (C_o, C_v))
 
         def coupling(z: Floats) -> Floats:
             x = 2.0 * C_v @ z @ C_o.T
@@ -135,5 +137,11 @@ class CoreGradients:
         return D_z, 0.5 * (X + X.T) + 2.0 * C_o @ (C_o.T @ K(D_z) @ C_o) @ C_o.T
 
 
-def _share_of_exchange(state: EnvironmentState) -> float:
-    return float(state.mf._numint.rsh_and_hybrid_coeff(state.mf.xc, spin=0)[2])
+def _low_repulsion(state: EnvironmentState, pairs: list[tuple[Floats, Floats]]) -> Floats:
+    """Gradient of the low level's Coulomb repulsion and exact exchange between pairs of densities (n_atoms, 3)."""
+    omega, long_range, share = state.mf._numint.rsh_and_hybrid_coeff(state.mf.xc, spin=0)
+    gradient = repulsion_of(state.mf).gradient([Pair(X, Y, share) for X, Y in pairs])
+    if not omega:
+        return gradient
+    far = [Pair(X, Y, long_range - share, coulomb=0.0) for X, Y in pairs]
+    return gradient + Exact(state.mol, omega=omega).gradient(far)

@@ -10,19 +10,22 @@ from aiida_hqe.frames import Floats
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pair:
-    """Two symmetric densities (n_ao, n_ao) that repel each other: ``tr X J(Y) - c/2 tr X K(Y)``.
+    """Two symmetric densities (n_ao, n_ao) that repel each other: ``j tr X J(Y) - c/2 tr X K(Y)``.
 
     Attributes
     ----------
     X, Y
         The densities, the occupation included.
     exchange
-        ``c``: one in Hartree-Fock theory, the share of a global hybrid, zero without exchange.
+        ``c``: one in Hartree-Fock theory, the share of a hybrid, zero without exchange.
+    coulomb
+        ``j``: one, or zero for exchange alone.
     """
 
     X: Floats
     Y: Floats
     exchange: float
+    coulomb: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,8 +39,8 @@ class TwoParticle:
     p, q
         Ranges of the two sets.
     Gamma
-        With exact integrals ``Gamma_pqrs`` (n_p, n_q, n_p, n_q), unchanged when the pairs are exchanged, of the energy
-        ``1/2 sum Gamma_pqrs (pq|rs)``. With fitted ones ``Gamma^P_pq = sum_rs Gamma_pqrs B^P_rs``, (n_auxiliary, n_p, n_q).
+        With exact integrals ``Gamma_pqrs`` (n_p, n_q, n_p, n_q) of the energy ``1/2 sum Gamma_pqrs (pq|rs)``, unchanged when
+        the pairs are exchanged, and when p and q are where both sets are the same. With fitted ones ``Gamma^P_pq = sum_rs Gamma_pqrs B^P_rs``, (n_auxiliary, n_p, n_q).
     """
 
     orbitals: Floats

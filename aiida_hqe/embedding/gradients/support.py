@@ -36,12 +36,13 @@ def _conditions(frame: Frame, level: Level) -> Iterator[tuple[bool, str, str, st
     yield embedding.functional == "linear", "the functional linear", embedding.functional, "embedding.functional"
     yield not shifted, "the projectors huzinaga and fermi-huzinaga", "a level shift", "embedding.projector"
     yield dispersion is None, "environments without dispersion", str(dispersion), "environment.dispersion"
-    what = "LDA, GGA, meta-GGA and global hybrids, without range separation and non-local correlation"
-    yield _differentiable(level.environment), what, level.environment.xc, "environment.xc"
+    xc, what = level.environment.xc, "functionals with a kernel and without non-local correlation"
+    yield _differentiable(level.environment), what, xc, "environment.xc"
+    fitted = level.environment.density_fit and bool(xc_library(level.environment).rsh_coeff(xc)[0])
+    yield not fitted, "range-separated functionals without density fitting", xc, "environment.density_fit"
 
 
 def _differentiable(settings: Environment) -> bool:
-    """Whether the functional is a global one with a kernel."""
+    """Whether the functional has a kernel, and no non-local correlation."""
     library = xc_library(settings)
-    omega = library.rsh_coeff(settings.xc)[0]
-    return not omega and not library.is_nlc(settings.xc) and bool(library.test_deriv_order(settings.xc, 2))
+    return not library.is_nlc(settings.xc) and bool(library.test_deriv_order(settings.xc, 2))

@@ -9,8 +9,8 @@ import numpy as np
 from aiida_hqe.errors import ConvergenceError
 from aiida_hqe.frames import Floats
 
-TOLERANCE = 1e-8
-"""Largest element of the residual at convergence, hartree."""
+TOLERANCE = 1e-7
+"""Largest element of the residual at convergence, hartree: the gradient is then good to about 1e-8 hartree/bohr."""
 
 MAX_CYCLES = 100
 """Applications of the response operator."""
