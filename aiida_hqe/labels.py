@@ -37,7 +37,7 @@ class CoreLabel(Settings):
     virtuals
         Number of virtual orbitals that the correlated solver used.
     seconds
-        Wall time of this core: partition, mean field and correlation.
+        Wall time of this core: partition, mean field, correlation, and with analytic forces their share of it.
     """
 
     core: int

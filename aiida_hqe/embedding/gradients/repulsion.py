@@ -40,7 +40,8 @@ class TwoParticle:
         Ranges of the two sets.
     Gamma
         With exact integrals ``Gamma_pqrs`` (n_p, n_q, n_p, n_q) of the energy ``1/2 sum Gamma_pqrs (pq|rs)``, unchanged when
-        the pairs are exchanged, and when p and q are where both sets are the same. With fitted ones ``Gamma^P_pq = sum_rs Gamma_pqrs B^P_rs``, (n_auxiliary, n_p, n_q).
+        the pairs are exchanged, and when p and q are where both sets are the same. With fitted ones
+        ``Gamma^P_pq = sum_rs Gamma_pqrs B^P_rs``, (n_auxiliary, n_p, n_q).
     """
 
     orbitals: Floats
