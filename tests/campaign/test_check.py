@@ -28,10 +28,10 @@ def test_a_plan_counts_electrons_orbitals_and_labels(folder: Path) -> None:
     assert plan.electrons == 18
     assert plan.basis_functions == 48
     assert plan.cores == [CorePlan(core=1, atoms=2, orbitals=5, frozen=1, virtuals=48 - 9)]
-    assert plan.max_labels == 24 + 2 * 10
+    assert plan.max_labels == 32 + 2 * 8
     assert plan.box == (23.0, 23.0, 23.0)
     assert plan.label_seconds_kind == "estimated"
-    assert plan.max_core_hours == pytest.approx(plan.label_seconds * 44 / 3600)
+    assert plan.max_core_hours == pytest.approx(plan.label_seconds * plan.max_labels / 3600)
     assert all(name and value for name, value in plan.table())
 
 
@@ -66,9 +66,9 @@ BAD = {
     "more core orbitals than occupied": ("orbitals: [5]", "orbitals: [10]", "levels.embedding.core_orbitals.0", "1 to 9"),
     "core without orbitals": ("orbitals: [5]", "orbitals: [0]", "levels.embedding.core_orbitals.0", "1 to 9"),
     "nonbonded cutoff beyond half the box": (
-        "interval: 50", "interval: 50\n  nonbonded_cutoff: 1.2 nm", "sampling.nonbonded_cutoff", "half the box",
+        "interval: 25", "interval: 50\n  nonbonded_cutoff: 1.2 nm", "sampling.nonbonded_cutoff", "half the box",
     ),
-    "target error of zero": ("150 meV/angstrom", "0 meV/angstrom", "selection.target_force_error", "greater than 0"),
+    "target error of zero": ("200 meV/angstrom", "0 meV/angstrom", "selection.target_force_error", "greater than 0"),
     "no unit": ("cutoff: 8.5 angstrom", "cutoff: 8.5", "system.cutoff", "with its unit, such as '1 angstrom'"),
     "wrong unit": ("temperature: 300 K", "temperature: 300 eV", "sampling.temperature", "in one of K"),
     "fewer than two members": ("members: 4", "members: 1", "training.members", "at least 2"),
