@@ -90,7 +90,9 @@ def fit(
             losses.append(float(loss.mean()))
         if (epoch + 1) % every == 0 or epoch + 1 == epochs:
             now = _validate(objective, flat.detach(), validation)
-            history.append({"epoch": epoch + 1, "loss": float(np.mean(losses)) if losses else None, "rate": rate, **now})
+            history.append(
+                {"epoch": epoch + 1, "loss": float(np.mean(losses)) if losses else None, "rate": rate, **now}
+            )
             if now["validation"] < best.validation:
                 best = Fit(_with(network, objective, flat), history, now["validation"])
             if progress is not None:

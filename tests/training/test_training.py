@@ -18,7 +18,7 @@ from aiida_hqe.jobs.train import run as run_train
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.surroundings import Surroundings
-from aiida_hqe.training.batches import blocks
+from aiida_hqe.training.batches import Block, blocks
 from aiida_hqe.training.objective import Objective
 from aiida_hqe.training.targets import targets
 from aiida_hqe.training.train import train_member, validation_fold
@@ -105,7 +105,7 @@ def test_target_forces_are_learned_where_labels_have_them(methanol: Frames) -> N
         frame.replace(forces=0.9 * frame.environment_forces, mm_forces=0.9 * frame.environment_mm_forces)
         for frame in methanol[:8]
     )
-    committee, _ = train_member(stretched, SMALL, SHORT.model_copy(update={"epochs": 30}), member=0, seed=7)
+    committee, _ = train_member(stretched, SMALL, SHORT.model_copy(update={"epochs": 200}), member=0, seed=7)
     assert committee.force_level == "target"
     found = [committee.predict(frame) for frame in stretched]
     error = np.mean([np.mean((p.forces[0] - f.forces) ** 2) for p, f in zip(found, stretched, strict=True)])
@@ -155,9 +155,28 @@ def test_each_member_leaves_out_frames_of_its_own(methanol: Frames) -> None:
 
 
 def test_a_diverging_training_names_the_frames(environment: Frames) -> None:
-    settings = SHORT.model_copy(update={"learning_rate": 1e30, "final_learning_rate": 1e30, "epochs": 5})
+    settings = SHORT.model_copy(update={"learning_rate": 1e30, "final_learning_rate": 1e30, "epochs": 20})
     with pytest.raises(ConvergenceError, match=environment[0].hash[:12] + "|frames [0-9a-f]{12}"):
         train_member(Frames(environment[:4]), SMALL, settings, member=0, seed=1)
+
+
+def test_a_step_that_is_not_finite_goes_back_at_half_the_learning_rate(
+    environment: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, calls = Objective.loss_and_gradient, []
+
+    def once_infinite(self: Objective, flat: torch.Tensor, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, gradient = true(self, flat, block)
+        calls.append(1)
+        return (loss, gradient * torch.inf) if len(calls) == 7 else (loss, gradient)
+
+    few, settings = Frames(environment[:4]), SHORT.model_copy(update={"epochs": 20})
+    undisturbed = train_member(few, SMALL, settings, member=0, seed=1)[1]
+    monkeypatch.setattr(Objective, "loss_and_gradient", once_infinite)
+    history = train_member(few, SMALL, settings, member=0, seed=1)[1]
+    assert history[0]["rate"] == undisturbed[0]["rate"]
+    assert history[-2]["rate"] == pytest.approx(0.5 * undisturbed[-2]["rate"])
+    assert all(np.isfinite(step["validation"]) for step in history)
 
 
 def test_unlabelled_mixed_and_too_few_frames_are_refused(methanol: Frames, environment: Frames) -> None:
