@@ -85,12 +85,12 @@ ORACLES = {
     "nbed methanol, cut through C-O": Oracle(
         "nbed", METHANOL, level(PBE, "ccsd", **SHIFTED), "correlation", -115.34170552417663 + 115.20503188416836, 1e-7
     ),
-    "Serenity water dimer": Oracle("Serenity", DIMER, level(XCFUN, "hf", **RELAXED), "total", -152.2937252587498, 1e-5),
+    "Serenity water dimer": Oracle("Serenity", DIMER, level(XCFUN, "hf", **RELAXED), "total", -152.2937252587498, 5e-6),
     "Serenity ammonia and water": Oracle(
-        "Serenity", AMMONIA, level(XCFUN, "hf", **RELAXED), "total", -132.47615110037967, 1e-5
+        "Serenity", AMMONIA, level(XCFUN, "hf", **RELAXED), "total", -132.47615110037967, 5e-6
     ),
     "Serenity hydrogen fluoride dimer": Oracle(
-        "Serenity", FLUORIDE, level(XCFUN, "hf", **RELAXED), "total", -200.30379088884763, 1e-5
+        "Serenity", FLUORIDE, level(XCFUN, "hf", **RELAXED), "total", -200.30379088884763, 5e-6
     ),
 }
 """Values of other programs by name."""
