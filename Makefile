@@ -17,7 +17,6 @@ export XDG_CACHE_HOME := $(CURDIR)/.cache/xdg
 export XDG_DATA_HOME := $(CURDIR)/.cache/xdg
 export XDG_STATE_HOME := $(CURDIR)/.cache/xdg
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
-export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 export PIP_NO_CACHE_DIR := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME

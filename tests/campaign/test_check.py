@@ -66,7 +66,7 @@ BAD = {
     "more core orbitals than occupied": ("orbitals: [5]", "orbitals: [10]", "levels.embedding.core_orbitals.0", "1 to 9"),
     "core without orbitals": ("orbitals: [5]", "orbitals: [0]", "levels.embedding.core_orbitals.0", "1 to 9"),
     "nonbonded cutoff beyond half the box": (
-        "interval: 15", "interval: 50\n  nonbonded_cutoff: 1.2 nm", "sampling.nonbonded_cutoff", "half the box",
+        "interval: 20", "interval: 50\n  nonbonded_cutoff: 1.2 nm", "sampling.nonbonded_cutoff", "half the box",
     ),
     "target error of zero": ("200 meV/angstrom", "0 meV/angstrom", "selection.target_force_error", "greater than 0"),
     "no unit": ("cutoff: 8.5 angstrom", "cutoff: 8.5", "system.cutoff", "with its unit, such as '1 angstrom'"),
