@@ -20,9 +20,7 @@ ESTIMATE = (
 )
 """Where an estimated cost comes from; N basis functions, o correlated and v virtual orbitals."""
 
-CACHING = (
-    "known only to an AiiDA profile, once frames are sampled: equal jobs that it holds are reused when caching is on"
-)
+CACHING = "not looked up: name an AiiDA profile with -p to learn which of its labels would be reused"
 
 
 class CorePlan(Settings):

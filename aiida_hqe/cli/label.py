@@ -23,11 +23,15 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("-o", "--output", type=FILE, help="Write the labelled frames (.xyz or .h5).")
 @click.option("--json", "as_json", is_flag=True, help="Print each label as JSON.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; by default those that OMP_NUM_THREADS says.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads, as `threads` of a campaign: equal numbers give equal energies to the last bits.",
+)
 @click.pass_context
-def label(
-    ctx: click.Context, frames: Path, level_file: Path, output: Path | None, as_json: bool, threads: int | None
-) -> None:
+def label(ctx: click.Context, frames: Path, level_file: Path, output: Path | None, as_json: bool, threads: int) -> None:
     """Label FRAMES (.xyz or .h5) at a level: environment energy and forces, and the energy of each quantum core.
 
     With -o, finished labels are also kept next to OUTPUT while the command runs: started again, it goes on where it was.

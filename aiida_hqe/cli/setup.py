@@ -48,12 +48,18 @@ def check(campaign: Path, as_json: bool) -> None:
 @click.option(
     "--measure", is_flag=True, help="Label the configuration of the set-up once, and measure instead of estimating."
 )
+@click.option("-p", "--profile", metavar="PROFILE", help="AiiDA profile: say which of its labels would be reused.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def plan(campaign: Path, measure: bool, as_json: bool) -> None:
-    """Dry run of the file CAMPAIGN: sizes, processes, and what the labels will cost."""
+def plan(campaign: Path, measure: bool, profile: str | None, as_json: bool) -> None:
+    """Dry run of the file CAMPAIGN: sizes, processes, what the labels will cost, and what caching reuses."""
     from aiida_hqe.campaign.check import check
 
-    found = check(campaign).plan(measure=measure)
+    checked = check(campaign)
+    found = checked.plan(measure=measure)
+    if profile is not None:
+        from aiida_hqe.cli.reuse import reuse
+
+        found = found.model_copy(update={"caching": reuse(profile, checked.campaign, checked.directory)})
     if as_json:
         click.echo(json.dumps(found.model_dump(mode="json"), indent=1))
         return

@@ -23,10 +23,11 @@ def why(frame: str, as_json: bool) -> None:
     from aiida_hqe.report import lineage
 
     found = _by_index(*frame.split(":", 1)) if ":" in frame else lineage.find(frame.lower())
+    item = found[0] | lineage.members(found[0])
     if as_json:
-        print_json(found[0] | {"also_in": [item["campaign"] for item in found[1:]]})
+        print_json(item | {"also_in": [other["campaign"] for other in found[1:]]})
         return
-    for line in explain(found[0]):
+    for line in explain(item):
         click.echo(line)
     if len(found) > 1:
         click.echo(f"also labelled, or reused, in campaigns {', '.join(str(item['campaign']) for item in found[1:])}")
@@ -61,10 +62,20 @@ def _choice(item: dict[str, Any]) -> list[tuple[str, Any]]:
         ("committee", item["committee"]),
         ("calibration", item["calibration"]),
         ("members", f"{members} meV/angstrom from their mean"),
+        ("atoms", _atoms(item)),
         ("disagreement", f"{_mev(item['disagreement'])}, threshold {_mev(item['threshold'])}"),
         ("bound", f"{_mev(item['bound'])}, the calibrated bound of the force error"),
         ("force error", f"{_mev(item['force_error'])}, found once the frame was labelled"),
     ]
+
+
+def _atoms(item: dict[str, Any]) -> str | None:
+    """The atoms that the members disagree about most."""
+    if item["atoms"] is None:
+        return None
+    worst = sorted(range(len(item["atoms"])), key=lambda atom: -item["atoms"][atom])[:3]
+    spreads = ", ".join(f"{atom} ({MEV * item['atoms'][atom]:.1f})" for atom in worst)
+    return f"{spreads} meV/angstrom: where the members' forces differ most, counted from 0 in the QM region"
 
 
 def _label(item: dict[str, Any]) -> list[tuple[str, Any]]:

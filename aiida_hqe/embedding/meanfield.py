@@ -16,8 +16,8 @@ from aiida_hqe.embedding.projectors import Projector, projectors
 from aiida_hqe.errors import ConvergenceError
 from aiida_hqe.frames import Floats
 
-TOLERANCE = 1e-7
-"""Largest element of the orbital gradient at convergence."""
+TOLERANCE = 1e-9
+"""Largest element of the orbital gradient at convergence: the correlation energy is first order in it."""
 
 ROUND_OFF = 1e-12
 """Round-off of the orbital gradient per hartree of a level shift, which is added to the tolerance."""

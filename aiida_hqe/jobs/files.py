@@ -96,7 +96,7 @@ class PrepareJob(Settings):
 class SampleJob(Settings):
     """Settings of ``hqe-job sample``; with a committee file in the directory it drives the QM region.
 
-    `temperature` overrides that of `sampling`. `trust_disagreement` (eV/angstrom) stops a committee run.
+    `trust_disagreement` (eV/angstrom) stops a committee run.
     """
 
     sampling: SamplingSettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 
@@ -12,6 +12,10 @@ from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frame, Frames
+
+if TYPE_CHECKING:
+    from aiida_hqe.predictions import Prediction
+    from aiida_hqe.selection.calibration import ForceLevel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,7 +173,6 @@ def _entry(
 
 def _expected(item: Flagging, labelled: list[Frame]) -> tuple[int | None, dict[str, float]]:
     """Job by which the committee of a flagging predicted the flagged frames, and its force errors once they were labelled."""
-    from aiida_hqe.hdf5 import read_predictions
     from aiida_hqe.selection.calibration import force_errors
 
     query = orm.QueryBuilder()
@@ -182,17 +185,58 @@ def _expected(item: Flagging, labelled: list[Frame]) -> tuple[int | None, dict[s
         tag="job",
     )
     query.append(CommitteeData, with_outgoing="job", filters={"uuid": item.committee or ""})
-    query.append(orm.SinglefileData, with_incoming="job", edge_filters={"label": "predictions"}, project="*")
     found = query.first()
-    calibration = orm.load_node(item.calibration).get_dict() if item.calibration else None
-    if found is None or calibration is None:
+    if found is None or item.calibration is None:
         return None, {}
-    job, node = found
-    with node.as_path() as path:
-        predictions = {prediction.frame: prediction for prediction in read_predictions(path)}
+    (job,) = found
+    predictions = _predictions(job)
     known = Frames(frame for frame in labelled if frame.hash in predictions)
-    errors, _ = force_errors(known, [predictions[key] for key in known.hashes], calibration["level"])
+    errors, _ = force_errors(known, [predictions[key] for key in known.hashes], _level(item.calibration))
     return job, dict(zip(known.hashes, errors.tolist(), strict=True))
+
+
+def _predictions(job: int) -> dict[str, Prediction]:
+    """What a predict job said, by the hash of the frame."""
+    from aiida_hqe.hdf5 import read_predictions
+
+    with orm.load_node(job).outputs.predictions.as_path() as path:
+        return {prediction.frame: prediction for prediction in read_predictions(path)}
+
+
+def _level(calibration: str) -> ForceLevel:
+    """Level of the forces that a calibration (uuid) judges."""
+    level: ForceLevel = orm.load_node(calibration).get_dict()["level"]
+    return level
+
+
+def members(item: dict[str, Any]) -> dict[str, Any]:
+    """What each member of the committee that flagged a frame expected of it, before its label was known.
+
+    Parameters
+    ----------
+    item
+        An entry of `lineage`.
+
+    Returns
+    -------
+    dict
+        ``member_level`` (``environment`` or ``target``), ``member_forces`` (K, n_qm, 3) and ``member_mm_forces`` (K, n_mm, 3) of
+        the K members, and ``atoms``, their spread on each QM atom (n_qm,), in eV/angstrom; each ``None`` where no committee
+        judged the frame.
+    """
+    from aiida_hqe.selection.disagreement import per_atom
+
+    if item["expected_by"] is None or item["calibration"] is None:
+        return dict.fromkeys(("member_level", "member_forces", "member_mm_forces", "atoms"))
+    prediction, level = _predictions(item["expected_by"])[item["frame"]], _level(item["calibration"])
+    prefix = "environment_" if level == "environment" else ""
+    forces, mm_forces = getattr(prediction, f"{prefix}forces"), getattr(prediction, f"{prefix}mm_forces")
+    return {
+        "member_level": level,
+        "member_forces": forces.tolist(),
+        "member_mm_forces": mm_forces.tolist(),
+        "atoms": per_atom(forces).tolist(),
+    }
 
 
 def find(prefix: str) -> list[dict[str, Any]]:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiida import orm
+from aiida.common import LinkType
+from aiida.manage.caching import enable_caching
 from campaign_graph import Graph, build, committee_file
 from click.testing import CliRunner, Result
 
 import aiida_hqe.campaign
+from aiida_hqe import queries
+from aiida_hqe.campaign.check import check
 from aiida_hqe.cli import main
 from aiida_hqe.frames import Frames
+from aiida_hqe.workchains.submission import folder
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "submit_with_verdi_run.py"
 TEMPLATE = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"
@@ -77,6 +84,17 @@ def test_why_tells_committee_bound_threshold_and_cost(graph: Graph) -> None:
     item = json.loads(printed("why", graph.flagged[0].hash[:16], "--json"))
     assert item["committee"] == graph.committee.uuid
     assert item["labelled_by"] == graph.label_jobs[1].pk
+
+
+def test_why_holds_the_force_vectors_of_the_members_and_names_the_atoms_that_they_disagree_about(graph: Graph) -> None:
+    item = json.loads(printed("why", graph.flagged[0].hash[:16], "--json"))
+    forces = np.array(item["member_forces"])
+    assert forces.shape == (4, 3, 3)
+    assert np.array(item["member_mm_forces"]).shape == (4, 2, 3)
+    spread = forces[:, 0, 0].std(ddof=1)
+    assert item["atoms"] == pytest.approx([spread, 0.0, 0.0])
+    assert f"atoms         0 ({1000 * spread:.1f})" in printed("why", graph.flagged[0].hash[:16])
+    assert json.loads(printed("why", f"{graph.campaign.pk}:0", "--json"))["member_forces"] is None
 
 
 def test_why_by_number_and_of_the_first_set(graph: Graph) -> None:
@@ -269,3 +287,26 @@ def test_submitting_where_no_daemon_runs_stores_nothing(hqe_code: Any) -> None:
     line = refused("submit", TEMPLATE / "campaign.yaml", "--code", hqe_code.uuid, code=1)
     assert "broker" in line or "daemon" in line
     assert campaigns() == before
+
+
+def test_a_plan_names_the_labels_of_an_equal_campaign_and_of_no_other(tmp_path: Path, graph: Graph) -> None:
+    file = shutil.copytree(TEMPLATE, tmp_path / "campaign") / "campaign.yaml"
+    profile = orm.User.collection.backend.profile.name
+
+    def reused() -> str:
+        return json.loads(printed("plan", file, "-p", profile, "--json"))["caching"]
+
+    assert "caching of hqe.* is off" in reused()
+    with enable_caching(identifier="aiida.calculations:hqe.*"):
+        assert "no equal campaign" in reused()
+        checked = check(file)
+        earlier = orm.WorkChainNode(process_type=queries.CAMPAIGN)
+        document = orm.Dict(checked.campaign.model_dump(mode="json") | {"name": "earlier"}).store()
+        files = folder(checked.campaign, checked.directory).store()
+        earlier.base.links.add_incoming(document, LinkType.INPUT_WORK, "campaign")
+        earlier.base.links.add_incoming(files, LinkType.INPUT_WORK, "files")
+        earlier.store()
+        assert reused() == f"0 labels, those of the equal campaign {earlier.pk} in profile {profile!r}"
+        file.write_text(file.read_text().replace("seed: 2026", "seed: 2027"))
+        assert "no equal campaign" in reused()
+    assert "not looked up" in json.loads(printed("plan", file, "--json"))["caching"]
