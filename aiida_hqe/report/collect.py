@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ from aiida import orm
 
 from aiida_hqe import queries
 from aiida_hqe.data.frames import FramesData
+from aiida_hqe.frames import Frame
 from aiida_hqe.report import lineage
 from aiida_hqe.report.record import CampaignRecord, Cost, Failure, LearningPoint, Parity, Selection
 from aiida_hqe.units import parse_quantity
+
+MAP_FRAMES = 2000
+"""About the most sampled frames that the landscape shows; of more, every second, third, ... is taken."""
 
 
 def collect(node: orm.WorkChainNode) -> CampaignRecord:
@@ -36,11 +41,11 @@ def collect(node: orm.WorkChainNode) -> CampaignRecord:
         learning_curve=_learning_curve(pk),
         calibration=queries.output_dict(pk, "calibration"),
         parity=_parity(pk),
-        selections=[_selection(item) for item in lineage.flaggings(pk)],
         failures=[Failure(**item) for item in lineage.failures(pk)],
         costs=costs,
         lineage=lineage.lineage(pk),
         labels_reused=queries.reused_labels(pk)[0],
+        **_selections(pk),
         **_jobs(pk),
     )
 
@@ -130,18 +135,33 @@ def _flat(arrays: list[Any]) -> list[float]:
     return [float(value) for array in arrays for value in np.ravel(array)]
 
 
-def _selection(item: lineage.Flagging) -> Selection:
-    sampled = _disagreements(item.sampled)
-    flagged = [] if item.flagged is None else orm.load_node(item.flagged).frames
+def _selections(pk: int) -> dict[str, Any]:
+    """What each round sampled and flagged, and where that lies in the landscape of all rounds."""
+    from aiida_hqe.selection.landscape import landscape
+
+    items = lineage.flaggings(pk)
+    sampled = [orm.load_node(item.sampled).frames for item in items]
+    flagged = [[] if item.flagged is None else orm.load_node(item.flagged).frames for item in items]
+    stride = 1 + sum(map(len, sampled)) // MAP_FRAMES
+    plane = landscape([frames[::stride] for frames in sampled] + flagged)
+    places = plane.places if plane else [np.zeros((0, 2))] * (2 * len(items))
+    selections = [_selection(*row) for row in zip(items, sampled, flagged, places, places[len(items) :], strict=False)]
+    return {"selections": selections, "landscape": plane.explained if plane else None}
+
+
+def _selection(
+    item: lineage.Flagging, sampled: Sequence[Frame], flagged: Sequence[Frame], places: Any, labelled_places: Any
+) -> Selection:
     thresholds = [float(frame.info["threshold"]) for frame in flagged if "threshold" in frame.info]
     return Selection(
         round=item.round,
-        disagreements=sampled,
-        flagged=[] if item.flagged is None else _disagreements(item.flagged),
+        disagreements=_disagreements(sampled),
+        flagged=_disagreements(flagged),
         threshold=thresholds[0] if thresholds else None,
+        places=places.round(4).tolist(),
+        labelled_places=labelled_places.round(4).tolist(),
     )
 
 
-def _disagreements(pk: int) -> list[float]:
-    frames = orm.load_node(pk).frames
+def _disagreements(frames: Sequence[Frame]) -> list[float]:
     return [float(frame.info["disagreement"]) for frame in frames if "disagreement" in frame.info]

@@ -53,6 +53,7 @@ def figures(record: CampaignRecord) -> dict[str, str]:
         "parity": _parity if record.parity else None,
         "calibration": _calibration if record.calibration else None,
         "selection": _selection if _with_threshold(record) else None,
+        "landscape": _landscape if record.landscape and record.selections else None,
         "cost": _cost if record.costs else None,
     }
     return {name: _svg(name, draw, record) for name, draw in drawn.items() if draw is not None}
@@ -222,6 +223,30 @@ def _selection(record: CampaignRecord) -> Figure:
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("frames")
     axes[-1].legend()
+    return figure
+
+
+def _landscape(record: CampaignRecord) -> Figure:
+    """The plane round after round: what all rounds sampled, what this one did, and what was labelled so far."""
+    assert record.landscape is not None
+    shown = record.selections[-4:]
+    figure, axes = _panels(len(shown), width=max(3.9, min(8.3, 2.8 * len(shown))), height=2.7)
+    everything = np.array([place for item in record.selections for place in item.places])
+    for axis, item in zip(axes, shown, strict=True):
+        before = [place for other in record.selections if other.round < item.round for place in other.labelled_places]
+        layers: list[tuple[Any, dict[str, Any], str]] = [
+            (everything, {"marker": ".", "color": "#d0d0d0", "markersize": 3}, "other rounds"),
+            (item.places, {"marker": ".", "color": SKY, "markersize": 5}, "sampled"),
+            (before, {"marker": "o", "color": GREY, "markersize": 3, "fillstyle": "none"}, "labelled before"),
+            (item.labelled_places, {"marker": "o", "color": BLUE, "markersize": 4}, "labelled"),
+        ]
+        for places, style, label in layers:
+            if len(places):
+                axis.plot(*np.array(places).T, linestyle="none", markeredgewidth=0.7, label=label, **style)
+        axis.set(title=f"Round {item.round}", xlabel=f"axis 1 ({record.landscape[0]:.0%} of the variance)")
+        axis.set(xticks=[], yticks=[])
+    axes[0].set_ylabel(f"axis 2 ({record.landscape[1]:.0%})")
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, markerscale=1.5)
     return figure
 
 

@@ -44,13 +44,16 @@ class Parity:
 class Selection:
     """What one round sampled: the disagreement of each frame (eV/angstrom), and the threshold it was held against.
 
-    `disagreements` is empty, and `threshold` ``None``, in the first round, which has no committee.
+    `disagreements` is empty, and `threshold` ``None``, in the first round, which has no committee. `places` are those of the
+    sampled frames in the landscape of all rounds, `labelled_places` those of the frames sent to labelling.
     """
 
     round: int
     disagreements: Floats
     flagged: Floats
     threshold: float | None
+    places: list[Floats] = dataclasses.field(default_factory=list)
+    labelled_places: list[Floats] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,8 @@ class CampaignRecord:
         Assessment of each round, as in the output namespace ``rounds`` of the workchain.
     calibration
         Output ``calibration`` of the last round (`aiida_hqe.selection.calibration.Calibration`).
+    landscape
+        Fraction of the variance of the descriptors along each axis of the landscape of configurations.
     lineage
         For each labelled frame, what ``aiida-hqe why`` prints.
     """
@@ -104,6 +109,7 @@ class CampaignRecord:
     calibration: dict[str, Any] | None = None
     parity: Parity | None = None
     selections: list[Selection] = dataclasses.field(default_factory=list)
+    landscape: tuple[float, float] | None = None
     failures: list[Failure] = dataclasses.field(default_factory=list)
     costs: list[Cost] = dataclasses.field(default_factory=list)
     lineage: list[dict[str, Any]] = dataclasses.field(default_factory=list)

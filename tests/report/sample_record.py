@@ -39,7 +39,11 @@ def lineage(rng: np.random.Generator, number: int, index: int) -> dict:
 
 def selection(number: int, disagreements: np.ndarray) -> Selection:
     flagged = disagreements[disagreements > 0.08]
-    return Selection(round=number, disagreements=disagreements.tolist(), flagged=flagged.tolist(), threshold=0.08)
+    places = np.random.default_rng(number).normal(number, 1.0, (len(disagreements), 2))
+    return Selection(
+        round=number, disagreements=disagreements.tolist(), flagged=flagged.tolist(), threshold=0.08,
+        places=places.tolist(), labelled_places=places[disagreements > 0.08].tolist(),
+    )  # fmt: skip
 
 
 def sample_record() -> CampaignRecord:
@@ -81,6 +85,7 @@ def sample_record() -> CampaignRecord:
             Selection(round=0, disagreements=[], flagged=[], threshold=None),
             *(selection(number, rng.gamma(4, 0.02, 40)) for number in (1, 2)),
         ],
+        landscape=(0.4, 0.2),
         failures=[Failure(frame="ab" * 32, round=1, kind="convergence", message="SCF did not converge after 3 rungs <&>")],
         costs=[
             Cost(round=number, step=step, jobs=2, core_seconds=seconds, cached=number == 0)

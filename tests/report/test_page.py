@@ -77,8 +77,15 @@ def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
 
 
 def test_every_figure_is_drawn_inline_with_units(page: str) -> None:
-    assert outline(page).counts["svg"] == 5
-    for label in ("force error (meV/Å)", "label (eV/Å)", "calibrated bound (meV/Å)", "coverage (%)", "core seconds"):
+    assert outline(page).counts["svg"] == 6
+    for label in (
+        "force error (meV/Å)",
+        "label (eV/Å)",
+        "calibrated bound (meV/Å)",
+        "coverage (%)",
+        "axis 1 (40%",
+        "core seconds",
+    ):
         assert label in page
 
 
@@ -118,7 +125,7 @@ def test_a_campaign_that_ended_at_once_still_has_a_page() -> None:
     )  # fmt: skip
     page = render(empty)
     outline(page)
-    assert page.count("No data") == 5
+    assert page.count("No data") == 6
     assert "svg" not in outline(page).counts
 
 
