@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,6 +46,14 @@ class Journal:
         self.labels[label.frame] = label
         if self.path is not None:
             self._append(label.model_dump_json())
+
+    def keep(self, levels: Mapping[str, Level | InputError]) -> None:
+        """Forget labels whose cores have other numbers of orbitals than `levels` (by the hash of the frame) say."""
+        for frame, label in list(self.labels.items()):
+            level = levels.get(frame)
+            counts = level.embedding.core_orbitals if isinstance(level, Level) else None
+            if counts is not None and label.cores and [core.orbitals for core in label.cores] != counts:
+                del self.labels[frame]
 
     def close(self) -> None:
         """Remove the file: its labels are in the output."""

@@ -10,7 +10,8 @@ import click
 from aiida_hqe.errors import InputError
 
 if TYPE_CHECKING:
-    from aiida_hqe.frames import Frames
+    from aiida_hqe.embedding.level import Level
+    from aiida_hqe.frames import Frame, Frames
     from aiida_hqe.labels import Label
 
 FILE = click.Path(path_type=Path)
@@ -34,6 +35,7 @@ FILE = click.Path(path_type=Path)
 def label(ctx: click.Context, frames: Path, level_file: Path, output: Path | None, as_json: bool, threads: int) -> None:
     """Label FRAMES (.xyz or .h5) at a level: environment energy and forces, and the energy of each quantum core.
 
+    Numbers of core orbitals that the level leaves open are chosen once for all frames of a molecule, where a gap is clear in all.
     With -o, finished labels are also kept next to OUTPUT while the command runs: started again, it goes on where it was.
     Exit codes: 0 every frame is labelled, 2 a frame failed because of the input, 1 it failed otherwise.
     """
@@ -46,12 +48,12 @@ def label(ctx: click.Context, frames: Path, level_file: Path, output: Path | Non
     check_output(output)
     batch = Frames.read(frames)
     journal = Journal.beside(output, level)
+    levels = _levels(batch, level, threads)
+    journal.keep(levels)
     try:
         for position, frame in enumerate(batch, start=1):
             if frame.hash not in journal.labels:
-                from aiida_hqe.embedding.label import label as label_frame
-
-                journal.add(label_frame(frame, level, threads=threads))
+                journal.add(_label(frame, levels[frame.hash], threads))
             found = journal.labels[frame.hash]
             click.echo(f"{position}/{len(batch)} {frame.hash[:12]} {found.status} {found.seconds:.1f} s", err=True)
     except KeyboardInterrupt:
@@ -61,6 +63,29 @@ def label(ctx: click.Context, frames: Path, level_file: Path, output: Path | Non
     _finish(batch, journal.labels, output, as_json)
     journal.close()
     ctx.exit(_exit_code(list(journal.labels.values())))
+
+
+def _levels(batch: Frames, level: Level, threads: int) -> dict[str, Level | InputError]:
+    """The level of each frame, by its hash: where it leaves the core orbitals open they are chosen once for all frames."""
+    from aiida_hqe.embedding.cores import fix_core_orbitals
+
+    levels = fix_core_orbitals(batch, level, threads=threads)
+    chosen = {
+        str(found.embedding.core_orbitals): found for found in levels.values() if not isinstance(found, InputError)
+    }
+    for numbers, found in chosen.items():
+        if found is not level:
+            click.echo(
+                f"core_orbitals: {numbers} chosen for all frames of one molecule; fix it in the level file", err=True
+            )
+    return levels
+
+
+def _label(frame: Frame, level: Level | InputError, threads: int) -> Label:
+    from aiida_hqe.embedding.label import failed
+    from aiida_hqe.embedding.label import label as label_frame
+
+    return failed(frame, level) if isinstance(level, InputError) else label_frame(frame, level, threads=threads)
 
 
 def _finish(batch: Frames, labels: dict[str, Label], output: Path | None, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from pyscf import cc
 from pyscf.data.elements import chemcore_atm
 
-from aiida_hqe.embedding import lno, virtuals
+from aiida_hqe.embedding import integrals, lno, virtuals
 from aiida_hqe.embedding.level import CoreMethod, Shells, Threshold
 from aiida_hqe.embedding.meanfield import EmbeddedState, HartreeFock
 from aiida_hqe.embedding.mp2 import Space, mp2_energy
@@ -158,13 +158,23 @@ def _coupled_cluster(mf: Any, space: Space) -> tuple[Any, Any]:
     frozen = n_frozen[0] if len(set(n_frozen)) == 1 else [list(range(n)) for n in n_frozen]
     solver = cc.CCSD(mf, frozen=frozen or None)
     solver.conv_tol, solver.conv_tol_normt, solver.max_cycle = ENERGY_TOLERANCE, AMPLITUDE_TOLERANCE, MAX_CYCLES
-    eris = solver.ao2mo()
+    eris = _integrals(mf, solver)
     solver.kernel(eris=eris)
     if not solver.converged:
         raise ConvergenceError(
             f"the CCSD equations of the core did not converge in {MAX_CYCLES} cycles: choose mp2, or other core orbitals"
         )
     return solver, eris
+
+
+def _integrals(mf: Any, solver: Any) -> Any:
+    """Integrals of a coupled-cluster solver: in memory, or as PySCF streams them where they are too large."""
+    fitted = getattr(mf, "with_df", None)
+    if not fitted or isinstance(mf.mo_occ, tuple):
+        return solver.ao2mo()
+    n_virtual = solver.nmo - solver.nocc
+    fits = integrals.size(fitted.get_naoaux(), solver.nocc, n_virtual) < integrals.LIMIT
+    return integrals.in_core(solver) if fits else solver.ao2mo()
 
 
 def _inner_shells(mol: Any, atoms: list[int]) -> int:

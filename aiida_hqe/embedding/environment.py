@@ -11,10 +11,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pyscf import dft, qmmm
+import scipy.linalg
+from pyscf import dft, lib, qmmm
 
 from aiida_hqe.embedding import molecule, scf
 from aiida_hqe.embedding.dispersion import Dispersion, dispersion
+from aiida_hqe.embedding.grid_values import StoredValues
 from aiida_hqe.embedding.level import Environment
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
@@ -25,6 +27,10 @@ DISPERSION_SUFFIX = re.compile(r"-d[34]", re.IGNORECASE)
 
 XCFUN_LIMIT = 1000
 """Numbers from here on are no functionals of XCFun but PySCF's marks for non-local correlation, which it lacks."""
+
+
+ROUND_OFF = 1e-13
+"""Elements of a density matrix below this are round-off."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,12 +47,15 @@ class EnvironmentState:
         Empirical dispersion, where the level has one.
     grid_response
         Whether forces contain the response of the integration grid.
+    converged_potential
+        PySCF's effective potential at the converged density, where the solver kept it.
     """
 
     mf: Any
     rung: str
     dispersion: Dispersion | None = None
     grid_response: bool = False
+    converged_potential: Any = None
 
     @property
     def mol(self) -> Any:
@@ -102,13 +111,14 @@ class EnvironmentState:
 
     def potential(self, density: Floats) -> tuple[Floats, float]:
         """Two-electron part of the Kohn-Sham operator, (n_spin, n_ao, n_ao), and of the energy, at any density."""
-        veff = self.mf.get_veff(self.mol, density[0] if self.n_spin == 1 else density)
-        return _with_spin_axis(np.asarray(veff)), float((veff.ecoul + veff.exc).real)
+        return _parts(self.mf.get_veff(self.mol, with_orbitals(density)))
 
     @cached_property
     def own_potential(self) -> tuple[Floats, float]:
-        """`potential` at the state's own density."""
-        return self.potential(self.density)
+        """`potential` at the state's own density, which the self-consistent field already had."""
+        if self.converged_potential is None:
+            return self.potential(self.density)
+        return _parts(self.converged_potential)
 
     def forces(self) -> tuple[Floats, Floats]:
         """Forces on the QM atoms (n_qm, 3) and on the point charges (n_mm, 3), eV/angstrom.
@@ -126,8 +136,13 @@ class EnvironmentState:
         return on_atoms, -np.asarray(on_charges) * HARTREE_PER_BOHR
 
 
-def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
+def solve_environment(frame: Frame, settings: Environment, guess: Floats | None = None) -> EnvironmentState:
     """Converge the Kohn-Sham state of a frame.
+
+    Parameters
+    ----------
+    guess
+        First density (n_spin, n_ao, n_ao), such as that of a frame close by; by default PySCF's own guess.
 
     Raises
     ------
@@ -143,8 +158,11 @@ def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
     coordinates, charges = molecule.point_charges(frame)
     radii = None if settings.charge_radius is None else np.full(len(charges), settings.charge_radius / BOHR)
 
+    first = [] if guess is None else [guess[0] if len(guess) == 1 else guess]
+
     def build() -> Any:
         mf = dft.RKS(mol) if mol.spin == 0 else dft.UKS(mol)
+        mf._numint = StoredValues()
         mf._numint.libxc = library
         mf.xc = settings.xc
         mf.grids.level = settings.grid_level
@@ -152,10 +170,14 @@ def solve_environment(frame: Frame, settings: Environment) -> EnvironmentState:
             mf = mf.density_fit()
         if len(charges):
             mf = qmmm.mm_charge(mf, coordinates, charges, radii=radii, unit="Bohr")
+        if first:  # where it does not converge, the next rung makes its own guess
+            density = first.pop()
+            mf.get_init_guess = lambda *_, **__: density
         return mf
 
     correction = dispersion(frame, settings)
-    return EnvironmentState(*scf.converge(build), correction, settings.grid_response)
+    mf, rung, potential = scf.converge(build)
+    return EnvironmentState(mf, rung, correction, settings.grid_response, potential)
 
 
 def xc_library(settings: Environment) -> Any:
@@ -181,6 +203,39 @@ def xc_library(settings: Environment) -> Any:
             "environment.xc",
         )
     return library
+
+
+def with_orbitals(density: Floats) -> Any:
+    """Density (n_spin, n_ao, n_ao) as PySCF takes it, with orbitals that make it up where it has no negative occupation.
+
+    With orbitals PySCF's exchange and its density on the grid cost as much as there are occupied orbitals, not basis functions.
+    """
+    plain = density[0] if len(density) == 1 else density
+    factors = [_factor(D) for D in density]
+    if any(factor is None for factor in factors):
+        return plain
+    n = max(factor.shape[1] for factor in factors if factor is not None)
+    orbitals = np.array(
+        [np.pad(factor, ((0, 0), (0, n - factor.shape[1]))) for factor in factors if factor is not None]
+    )
+    occupations = np.ones((len(density), n))
+    if len(density) == 1:
+        return lib.tag_array(plain, mo_coeff=orbitals[0], mo_occ=occupations[0])
+    return lib.tag_array(plain, mo_coeff=orbitals, mo_occ=occupations)
+
+
+def _factor(density: Floats) -> Floats | None:
+    """Pivoted Cholesky factor ``C C^T`` (n_ao, rank) of a density matrix; ``None`` where it has none."""
+    lower, pivots, rank, _ = scipy.linalg.lapack.dpstrf(density, tol=ROUND_OFF, lower=1)
+    factor = np.zeros((len(density), rank))
+    factor[pivots - 1] = np.tril(lower)[:, :rank]
+    exact = np.allclose(factor @ factor.T, density, rtol=0.0, atol=10 * ROUND_OFF)
+    return factor if exact and rank else None
+
+
+def _parts(veff: Any) -> tuple[Floats, float]:
+    """Matrices and energy of PySCF's effective potential."""
+    return _with_spin_axis(np.asarray(veff)), float((veff.ecoul + veff.exc).real)
 
 
 def _with_spin_axis(matrix: Floats) -> Floats:

@@ -40,7 +40,7 @@ def spade(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats,
 
 def intrinsic_bond(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
     """Intrinsic bond orbitals."""
-    return _localized(state, atoms, _iao(state, spin), exponent=4)
+    return _localized(state, atoms, intrinsic_atomic(state, spin), exponent=4)
 
 
 def pipek_mezey(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
@@ -48,8 +48,26 @@ def pipek_mezey(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[F
     return _localized(state, atoms, _loewdin(state, spin), exponent=2)
 
 
-SCHEMES: dict[str, Scheme] = {"spade": spade, "ibo": intrinsic_bond, "pipek-mezey": pipek_mezey}
-"""Partition scheme by name."""
+def spade_by_shell(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
+    """SPADE of the inner shells and of the valence orbitals apart, so that none of a core's orbitals mixes the two."""
+    coefficients, owners = _loewdin(state, spin)
+    n_occ, n_inner = coefficients.shape[1], chemcore(state.mol)
+    sigma, U = np.zeros(n_occ), np.zeros((n_occ, n_occ))
+    for block in (slice(0, n_inner), slice(n_inner, n_occ)):
+        _, found, Vt = np.linalg.svd(coefficients[np.isin(owners, atoms), block])
+        sigma[block] = np.pad(found, (0, len(Vt) - len(found)))
+        U[block, block] = Vt.T
+    order = np.argsort(-sigma, kind="stable")
+    return sigma[order], U[:, order]
+
+
+SCHEMES: dict[str, Scheme] = {
+    "spade": spade,
+    "spade-by-shell": spade_by_shell,
+    "ibo": intrinsic_bond,
+    "pipek-mezey": pipek_mezey,
+}
+"""Partition scheme by name; a level says which one by its `Embedding.scheme`."""
 
 
 def localize(state: EnvironmentState, orbitals: Floats) -> Floats:
@@ -69,6 +87,15 @@ def _orthogonalised(state: EnvironmentState, orbitals: Floats) -> tuple[Floats, 
     return (V * np.sqrt(s)) @ V.T @ orbitals, owners_of(state.mol)
 
 
+def loewdin_populations(state: EnvironmentState, density: Floats) -> Floats:
+    """Electrons of a density matrix (n_ao, n_ao) on each atom (n_atoms,)."""
+    s, V = scipy.linalg.eigh(state.overlap)
+    root = (V * np.sqrt(s)) @ V.T
+    found: Floats = np.zeros(state.mol.natm)
+    np.add.at(found, owners_of(state.mol), np.diag(root @ density @ root))
+    return found
+
+
 def owners_of(mol: Any) -> Ints:
     """Atom of each atomic orbital of a PySCF molecule (n_ao,)."""
     return np.array([label[0] for label in mol.ao_labels(fmt=None)])
@@ -80,7 +107,7 @@ def _charges(state: EnvironmentState, coefficients: Floats, owners: Ints) -> Flo
     return np.array([c.T @ c for c in projected])
 
 
-def _iao(state: EnvironmentState, spin: int) -> tuple[Floats, Ints]:
+def intrinsic_atomic(state: EnvironmentState, spin: int) -> tuple[Floats, Ints]:
     """Occupied orbitals in orthogonalised intrinsic atomic orbitals, and the atom of each row."""
     C = state.occupied(spin)
     basis = lo.orth.vec_lowdin(lo.iao.iao(state.mol, C), state.overlap)
@@ -90,15 +117,22 @@ def _iao(state: EnvironmentState, spin: int) -> tuple[Floats, Ints]:
 def _localized(
     state: EnvironmentState, atoms: list[int], basis: tuple[Floats, Ints], exponent: int
 ) -> tuple[Floats, Floats]:
-    """Localize inner shells and valence orbitals separately, and rank them by their population on the core atoms."""
+    """Localized orbitals, ranked by their population on the core atoms."""
+    coefficients, owners = basis
+    U = localizing_rotation(state, basis, exponent)
+    populations = np.sum((coefficients[np.isin(owners, atoms)] @ U) ** 2, axis=0)
+    order = np.argsort(-populations, kind="stable")
+    return np.sqrt(populations[order]), U[:, order]
+
+
+def localizing_rotation(state: EnvironmentState, basis: tuple[Floats, Ints], exponent: int) -> Floats:
+    """Rotation (n_occ, n_occ) that localizes inner shells, which come first, and valence orbitals separately."""
     coefficients, owners = basis
     n_occ, n_inner = coefficients.shape[1], chemcore(state.mol)
     U = np.zeros((n_occ, n_occ))
     for block in (slice(0, n_inner), slice(n_inner, n_occ)):
         U[block, block] = jacobi(_charges(state, coefficients[:, block], owners), exponent)
-    populations = np.sum((coefficients[np.isin(owners, atoms)] @ U) ** 2, axis=0)
-    order = np.argsort(-populations, kind="stable")
-    return np.sqrt(populations[order]), U[:, order]
+    return U
 
 
 def jacobi(charges: Floats, exponent: int) -> Floats:

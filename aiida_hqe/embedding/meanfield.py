@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from pyscf import lib, scf
+from pyscf import scf
 
-from aiida_hqe.embedding.environment import EnvironmentState
+from aiida_hqe.embedding.diis import Extrapolation
+from aiida_hqe.embedding.environment import EnvironmentState, with_orbitals
 from aiida_hqe.embedding.functionals import FUNCTIONALS, Functional, Potential
 from aiida_hqe.embedding.level import Embedding
 from aiida_hqe.embedding.partition import Partition
@@ -39,16 +40,25 @@ class HartreeFock:
 
     def __init__(self, state: EnvironmentState, density_fit: bool) -> None:
         mf = scf.RHF(state.mol) if state.n_spin == 1 else scf.UHF(state.mol)
+        fitted = getattr(state.mf, "with_df", None)
         if density_fit:
             mf = mf.density_fit()
-        elif getattr(state.mf, "with_df", None) is None:
+            if fitted and fitted.auxbasis == mf.with_df.auxbasis:
+                mf.with_df = fitted
+        elif not fitted:
             mf._eri = state.mf._eri
         self.mf: Any = mf
+        self._last: tuple[Any, Any] = (None, None)
 
     def __call__(self, density: Floats) -> tuple[Floats, float]:
-        """Potential (n_spin, n_ao, n_ao) and energy (hartree) of the electron repulsion in Hartree-Fock theory."""
-        dm = density[0] if len(density) == 1 else density
-        v = np.asarray(self.mf.get_veff(self.mf.mol, dm)).reshape(density.shape)
+        """Potential (n_spin, n_ao, n_ao) and energy (hartree) of the electron repulsion in Hartree-Fock theory.
+
+        Where integrals are not kept, PySCF adds what has changed since the last call.
+        """
+        dm = with_orbitals(density)
+        veff = self.mf.get_veff(self.mf.mol, dm, *self._last)
+        self._last = (dm, veff)
+        v = np.array(veff).reshape(density.shape)
         return v, 0.5 * float(np.sum(v * density))
 
 
@@ -76,6 +86,12 @@ class EmbeddedState:
     fock: Floats
     orbitals: list[Floats]
     energy: float
+
+    @property
+    def density(self) -> Floats:
+        """Density of the core (n_spin, n_ao, n_ao)."""
+        counts = self.partition.n_core
+        return self.state.density_of([C[:, :n] for C, n in zip(self.orbitals, counts, strict=True)])
 
 
 def embed(
@@ -107,9 +123,12 @@ def embed(
     tolerance = TOLERANCE + ROUND_OFF * max(space.shift or 0.0 for space in spaces)
     residual = np.inf
     for level_shift in (0.0, 0.3):
-        density, residual = _iterate(state, partition, functional, spaces, guess, level_shift, tolerance)
+        fock, energy, residual = _iterate(state, partition, functional, spaces, guess, level_shift, tolerance)
         if residual < tolerance:
-            return _finish(state, partition, functional, spaces, density)
+            orbitals = [
+                space.basis @ space.diagonalise(space.project(F))[1] for space, F in zip(spaces, fock, strict=True)
+            ]
+            return EmbeddedState(state, partition, functional.operator, fock, orbitals, energy)
     raise ConvergenceError(
         f"the embedded mean field did not converge (orbital gradient {residual:.1e}, below {tolerance:.0e} expected) by DIIS"
         " without and with a level shift: choose other core orbitals or the projector huzinaga",
@@ -125,13 +144,12 @@ def _iterate(
     density: Floats,
     shift: float,
     tolerance: float,
-) -> tuple[Floats, float]:
-    """DIIS on the projected Fock matrices; returns the density and the last orbital gradient."""
-    diis = lib.diis.DIIS()
-    diis.space = 8
+) -> tuple[Floats, float, float]:
+    """DIIS on the projected Fock matrices; returns the last Fock matrix, energy and orbital gradient."""
+    extrapolation = Extrapolation()
     residual = np.inf
     for _ in range(MAX_CYCLES):
-        fock, _energy = functional(density)
+        fock, energy = functional(density)
         projected, errors = [], []
         for space, F, D in zip(spaces, fock, density, strict=True):
             P = space.basis.T @ state.overlap @ D @ state.overlap @ space.basis
@@ -142,7 +160,7 @@ def _iterate(
         residual = float(np.abs(error).max())
         if residual < tolerance:
             break
-        mixed = diis.update(np.concatenate([F.ravel() for F in projected]), xerr=error)
+        mixed = extrapolation.update(np.concatenate([F.ravel() for F in projected]), error)
         sizes = np.cumsum([F.size for F in projected])[:-1]
         shaped = [part.reshape(F.shape) for part, F in zip(np.split(mixed, sizes), projected, strict=True)]
         density = state.density_of(
@@ -151,16 +169,7 @@ def _iterate(
                 for space, F, n in zip(spaces, shaped, partition.n_core, strict=True)
             ]
         )
-    return density, residual
-
-
-def _finish(
-    state: EnvironmentState, partition: Partition, functional: Functional, spaces: list[Projector], density: Floats
-) -> EmbeddedState:
-    """Canonical orbitals and energy at the converged density."""
-    fock, energy = functional(density)
-    orbitals = [space.basis @ space.diagonalise(space.project(F))[1] for space, F in zip(spaces, fock, strict=True)]
-    return EmbeddedState(state, partition, functional.operator, fock, orbitals, energy)
+    return fock, energy, residual
 
 
 def _unrelaxed(state: EnvironmentState, partition: Partition, functional: Functional) -> EmbeddedState:

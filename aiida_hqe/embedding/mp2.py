@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from pyscf import ao2mo, lib
+from pyscf import ao2mo
 
+from aiida_hqe.embedding import integrals
 from aiida_hqe.frames import Floats
 
 
@@ -81,8 +82,9 @@ def _pairs(mf: Any, space: Space) -> dict[tuple[int, int], Floats]:
     pairs = [(0, 0)] if n_spin == 1 else [(0, 0), (1, 1), (0, 1)]
     shapes = [(o.shape[1], v.shape[1]) for o, v in zip(space.occupied, space.virtual, strict=True)]
     if getattr(mf, "with_df", None):
-        fitted = [_fitted(mf.with_df, o, v) for o, v in zip(space.occupied, space.virtual, strict=True)]
-        return {(s, t): (fitted[s].T @ fitted[t]).reshape(*shapes[s], *shapes[t]) for s, t in pairs}
+        fitted = [integrals.between(mf.with_df, o, v) for o, v in zip(space.occupied, space.virtual, strict=True)]
+        flat = [L.reshape(len(L), -1) for L in fitted]
+        return {(s, t): (flat[s].T @ flat[t]).reshape(*shapes[s], *shapes[t]) for s, t in pairs}
     source = mf.mol if mf._eri is None else mf._eri
     return {
         (s, t): np.asarray(
@@ -92,12 +94,3 @@ def _pairs(mf: Any, space: Space) -> dict[tuple[int, int], Floats]:
         ).reshape(*shapes[s], *shapes[t])
         for s, t in pairs
     }
-
-
-def _fitted(with_df: Any, occupied: Floats, virtual: Floats) -> Floats:
-    """Three-index integrals (n_auxiliary, n_occ * n_vir)."""
-    blocks = []
-    for packed in with_df.loop():
-        half = np.einsum("Pmn,mi->Pin", lib.unpack_tril(packed), occupied, optimize=True)
-        blocks.append((half @ virtual).reshape(len(packed), -1))
-    return np.concatenate(blocks)

@@ -53,10 +53,10 @@ def partition(state: EnvironmentState, atoms: list[int], scheme: str, n_core: in
     Parameters
     ----------
     scheme
-        ``spade``, ``ibo`` or ``pipek-mezey``.
+        Name in `SCHEMES`, as a level's `Embedding.scheme` gives it.
     n_core
-        Number of (alpha) core orbitals; ``None`` cuts at the largest gap. In an open shell the core has as many beta
-        orbitals fewer as it has unpaired electrons by its Loewdin spin population.
+        Number of (alpha) core orbitals; ``None`` cuts at the largest gap of this state, which must be clear. In an open shell
+        the core has as many beta orbitals fewer as it has unpaired electrons by its Loewdin spin population.
 
     Raises
     ------
@@ -69,13 +69,15 @@ def partition(state: EnvironmentState, atoms: list[int], scheme: str, n_core: in
             f"a core must have 1 to {state.n_occupied[0]} of the occupied orbitals (got {n_core}): correct core_orbitals",
             "embedding.core_orbitals",
         )
+    if n_core is None:
+        whole = len(atoms) == state.mol.natm
+        n_core = state.n_occupied[0] if whole else clear_cut(cut_gaps(state, atoms, scheme))
     wanted = [n_core] * state.n_spin
-    if n_core is not None and state.n_spin == 2:
-        wanted[1] = max(n_core - _unpaired(state, atoms), 0)
+    if state.n_spin == 2:
+        wanted[1] = max(n_core - unpaired(state, atoms), 0)
     core, environment, gaps = [], [], []
-    for spin, count in enumerate(wanted):
+    for spin, n in enumerate(wanted):
         sigma, U = SCHEMES[scheme](state, atoms, spin)
-        n = _chosen(sigma, whole=len(atoms) == state.mol.natm) if count is None else count
         C = state.occupied(spin) @ U
         core.append(C[:, :n])
         environment.append(C[:, n:])
@@ -88,34 +90,66 @@ def gap_profile(sigma: Floats) -> Floats:
     return sigma[:-1] - sigma[1:]
 
 
+def cut_gaps(state: EnvironmentState, atoms: list[int], scheme: str) -> Floats:
+    """Gap at the cut after 1, 2, ... of the (alpha) occupied orbitals, the smaller one of both spins (n_occ - 1,).
+
+    Raises
+    ------
+    InputError
+        The number of unpaired electrons of the core is ambiguous.
+    """
+    alpha = gap_profile(SCHEMES[scheme](state, atoms, 0)[0])
+    if state.n_spin == 1:
+        return alpha
+    fewer, beta = unpaired(state, atoms), gap_profile(SCHEMES[scheme](state, atoms, 1)[0])
+    gaps = alpha.copy()
+    for n in range(1, len(alpha) + 1):
+        if 1 <= n - fewer <= len(beta):
+            gaps[n - 1] = min(gaps[n - 1], beta[n - fewer - 1])
+    return gaps
+
+
 def _checked_gap(sigma: Floats, n: int) -> float:
-    gap = float(sigma[n - 1] - sigma[n])
+    gaps = gap_profile(sigma)
+    gap = float(gaps[n - 1])
     if gap < GAP_LIMIT:
+        best = int(np.argmax(gaps))
+        remedy = "choose another number of core orbitals or other core atoms"
+        if gaps[best] < GAP_LIMIT:
+            remedy = "these atoms hold no orbitals of their own: choose other core atoms"
         raise InputError(
             f"the singular-value gap at the cut after {n} core orbitals is {gap:.3f} (at least {GAP_LIMIT} expected; the"
-            f" largest one is after {int(np.argmax(gap_profile(sigma))) + 1}): choose another number of core orbitals or"
-            " other core atoms",
+            f" largest one, {gaps[best]:.3f}, is after {best + 1}): {remedy}",
             "embedding.core_orbitals",
         )
     return gap
 
 
-def _chosen(sigma: Floats, whole: bool) -> int:
-    """Number of orbitals above the largest gap, which must be clear; all of them for a core of all atoms."""
-    if whole:
-        return len(sigma)
-    gaps = np.pad(gap_profile(sigma), (0, max(3 - len(sigma), 0)))
-    first, second = np.argsort(-gaps, kind="stable")[:2]
-    if gaps[first] < GAP_LIMIT or gaps[second] > RIVAL_LIMIT * gaps[first]:
+def clear_cut(gaps: Floats) -> int:
+    """Number of orbitals above the largest of `gaps` (n_occ - 1,).
+
+    Raises
+    ------
+    InputError
+        That gap is below `GAP_LIMIT`, or another is above `RIVAL_LIMIT` of it.
+    """
+    if not len(gaps):
         raise InputError(
-            f"one clear singular-value gap was expected (got {gaps[first]:.3f} after {first + 1} orbitals and"
-            f" {gaps[second]:.3f} after {second + 1}): fix core_orbitals or choose other core atoms",
+            "two or more occupied orbitals were expected (got one, which cannot be divided): choose other core atoms",
+            "core",
+        )
+    first, second = np.argsort(-np.pad(gaps, (0, 1)), kind="stable")[:2].tolist()
+    rival = gaps[second] if second < len(gaps) else 0.0
+    if gaps[first] < GAP_LIMIT or rival > RIVAL_LIMIT * gaps[first]:
+        raise InputError(
+            f"one clear singular-value gap, at least {GAP_LIMIT}, was expected (got {gaps[first]:.3f} after {first + 1} orbitals"
+            f" and {rival:.3f} after {second + 1}): fix core_orbitals or choose other core atoms",
             "embedding.core_orbitals",
         )
     return int(first) + 1
 
 
-def _unpaired(state: EnvironmentState, atoms: list[int]) -> int:
+def unpaired(state: EnvironmentState, atoms: list[int]) -> int:
     """Number of unpaired electrons of the core."""
     root = scipy.linalg.sqrtm(state.overlap).real
     populations = np.diag(root @ (state.density[0] - state.density[1]) @ root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,13 +46,26 @@ RUNGS: dict[str, Callable[[Any], Any]] = {
 """Order of the ladder: DIIS; damping with level shift; second-order solver; that solver from a Hueckel guess."""
 
 
-def converge(build: Callable[[], Any]) -> tuple[Any, str]:
-    """Converge the mean field that `build` makes anew for every rung.
+class Converged(NamedTuple):
+    """A converged mean field.
 
-    Returns
-    -------
-    mean field, rung
-        The object PySCF converged (never a second-order wrapper), and the name of the rung.
+    Attributes
+    ----------
+    mf
+        The object PySCF converged (never a second-order wrapper).
+    rung
+        Name of the rung that converged it.
+    potential
+        PySCF's effective potential at the final density; ``None`` from the second-order solver, which keeps none.
+    """
+
+    mf: Any
+    rung: str
+    potential: Any
+
+
+def converge(build: Callable[[], Any]) -> Converged:
+    """Converge the mean field that `build` makes anew for every rung.
 
     Raises
     ------
@@ -63,15 +76,20 @@ def converge(build: Callable[[], Any]) -> tuple[Any, str]:
     for rung, prepare in RUNGS.items():
         plain = build()
         plain.conv_tol, plain.conv_tol_grad, plain.conv_check = ENERGY_TOLERANCE, GRADIENT_TOLERANCE, False
+        plain.chkfile = None
         solver = prepare(plain)
         solver.conv_tol, solver.conv_tol_grad = ENERGY_TOLERANCE, GRADIENT_TOLERANCE
+        last: dict[str, Any] = {}
+        if solver is plain:
+            plain.callback = lambda cycle, last=last: last.update(potential=cycle["vhf"])
         solver.kernel()
-        residual = _residual(plain, solver)
+        plain.callback = None
         if solver.converged:
             for name in ("mo_coeff", "mo_occ", "mo_energy", "e_tot", "converged"):
                 setattr(plain, name, getattr(solver, name))
             plain.damp, plain.level_shift = 0, 0
-            return plain, rung
+            return Converged(plain, rung, last.get("potential"))
+        residual = _residual(plain, solver)
     raise ConvergenceError(
         f"the environment's Kohn-Sham equations did not converge (orbital gradient {residual:.1e}, below"
         f" {GRADIENT_TOLERANCE:.0e} expected) after {', '.join(RUNGS)}: check charge, spin and geometry,"

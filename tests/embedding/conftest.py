@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from waters import WATER
 
 from aiida_hqe.frames import Frame
 
-WATER = np.array([[0.0, 0.0, 0.115], [0.0, 0.754, -0.459], [0.0, -0.754, -0.459]])
 CHARGES = np.array([[2.6, 0.3, 0.4], [-2.2, 1.9, 0.2], [0.3, -0.4, 3.1], [0.2, 3.1, 1.2]])
 VALUES = np.array([-0.834, 0.417, 0.417, -0.3])
 

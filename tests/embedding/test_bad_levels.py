@@ -39,7 +39,7 @@ def test_a_core_orbital_count_for_another_number_of_cores_is_refused(dimer):
 
 
 def test_a_cut_through_degenerate_orbitals_is_refused(dimer):
-    refused(dimer, make_level(embedding={"core_orbitals": [4]}), "input", "gap", "largest one is after 5")
+    refused(dimer, make_level(embedding={"core_orbitals": [4]}), "input", "gap", "largest one, ", "is after 5")
 
 
 def test_a_core_count_without_a_clear_gap_is_refused(water):

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 from cheap_level import make_level
-from conftest import WATER
+from waters import WATER
 
-from aiida_hqe.embedding.cores import choose_core_orbitals, merged_core_error
+from aiida_hqe.embedding.cores import choose, choose_core_orbitals, fix_core_orbitals
 from aiida_hqe.embedding.environment import solve_environment
 from aiida_hqe.embedding.label import core_labels, label
 from aiida_hqe.embedding.localization import intrinsic_bond, localize
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import Frame
+from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.labels import Label
 from aiida_hqe.units import HARTREE
 
@@ -26,7 +26,24 @@ def test_the_parts_of_an_energy_add_up_in_json(dimer):
     total = found["environment_energy"] + sum(core[part] for core in found["cores"] for part in parts)
     assert total == pytest.approx(found["energy"], abs=1e-9)
     assert all(core[part] != 0.0 for core in found["cores"] for part in parts)
+    assert [(core["core"], core["orbitals"], core["projector"]) for core in found["cores"]] == [
+        (1, 5, "huzinaga"), (2, 5, "huzinaga"),
+    ]  # fmt: skip
+    assert all(0.1 < core["gap"] <= 1.0 and core["seconds"] > 0.0 for core in found["cores"])
     assert len(repr(found["energy"])) >= 12
+
+
+@pytest.mark.parametrize(
+    ("embedding", "name"),
+    [
+        ({"projector": "fermi-huzinaga"}, "fermi-huzinaga"),
+        ({"projector": {"level_shift": 1e6}}, "level shift 1e+06 hartree"),
+        ({"functional": "static"}, None),
+    ],
+)
+def test_a_core_names_its_projector(dimer, embedding, name):
+    found = label(dimer, make_level(embedding={"core_orbitals": [5], **embedding}))
+    assert found.cores[0].projector == name
 
 
 def test_a_label_survives_its_json(dimer):
@@ -49,19 +66,30 @@ def test_cores_far_apart_are_exact(water):
     """Two molecules far apart: separate cores and one merged core give the same energy."""
     far = np.vstack([WATER, np.add(WATER, [0.0, 0.0, 30.0])])
     frame = Frame(numbers=[8, 1, 1] * 2, positions=far, charge=0, spin=0, core=[1, 1, 1, 2, 2, 2])
-    level = make_level(core={"method": "mp2"}, embedding={"core_orbitals": [5, 5]})
-    assert abs(merged_core_error(frame, level)) / HARTREE < 1e-6
+    assert abs(label(frame, merging([5, 5])).merged_core_error) / HARTREE < 1e-6
 
 
-def test_merged_core_error_of_neighbours_is_their_missing_correlation(dimer):
+def merging(core_orbitals, merged_core=True):
+    return make_level(core={"method": "mp2"}, embedding={"core_orbitals": core_orbitals, "merged_core": merged_core})
+
+
+def test_merged_core_error_is_the_energy_of_the_cores_less_that_of_one_core(dimer):
     frame = dimer.replace(core=[1, 1, 1, 2, 2, 2])
-    error = merged_core_error(frame, make_level(core={"method": "mp2"}, embedding={"core_orbitals": [5, 5]}))
-    assert 1e-5 < abs(error) / HARTREE < 1e-2
+    found, whole = label(frame, merging([5, 5])), label(dimer.replace(core=[1] * 6), merging([10]))
+    assert found.merged_core_error == pytest.approx(found.energy - whole.energy, abs=1e-7)
+    assert 1e-5 < abs(found.merged_core_error) / HARTREE < 1e-2
+    assert found.energy == pytest.approx(label(frame, merging([5, 5], merged_core=False)).energy, abs=1e-9)
 
 
-def test_merging_one_core_is_refused(dimer):
-    with pytest.raises(InputError, match="two or more cores"):
-        merged_core_error(dimer, make_level())
+def test_merged_core_error_is_for_several_cores_and_where_it_is_asked_for(dimer):
+    assert label(dimer, merging([5])).merged_core_error is None
+    assert label(dimer.replace(core=[1, 1, 1, 2, 2, 2]), merging([5, 5], merged_core=False)).merged_core_error is None
+
+
+def test_a_merged_core_that_cannot_be_cut_says_so(dimer):
+    found = label(dimer.replace(core=[1, 0, 0, 2, 0, 0]), merging([5, 3]))
+    assert found.error_kind == "input"
+    assert "gap" in found.message
 
 
 def test_a_frame_without_a_core_has_its_environment_alone(dimer):
@@ -90,6 +118,89 @@ def test_core_orbitals_are_chosen_once_for_all_frames(methanol):
     for scheme in ("spade", "ibo", "pipek-mezey"):
         assert choose_core_orbitals(frames, make_level(embedding={"partition": scheme})) == [5]
     assert choose_core_orbitals([methanol.replace(core=[1] * 6)], make_level()) == [9]
+
+
+def hydrogens(*positions, core):
+    """Hydrogen atoms in a plane."""
+    return Frame(
+        numbers=[1] * len(positions), positions=[[x, y, 0.0] for x, y in positions], charge=0, spin=0, core=core
+    )
+
+
+def ring(*core):
+    """Six hydrogen atoms, whose three orbitals lie on all of them alike."""
+    corners = [(np.cos(angle), np.sin(angle)) for angle in np.arange(6) * np.pi / 3]
+    return hydrogens(*corners, core=[int(atom in core) for atom in range(6)])
+
+
+@pytest.mark.parametrize(("core", "words"), [((0, 1), "0.505 after 1 .* 0.408 after 2"), ((0, 2, 4), "0.000 after")])
+def test_a_choice_among_delocalized_orbitals_is_refused(core, words):
+    with pytest.raises(InputError, match=f"core 1 has no clear number of orbitals.*{words}.*: fix core_orbitals"):
+        choose_core_orbitals([ring(*core)], make_level())
+    assert "fix core_orbitals" in label(ring(*core), make_level()).message
+
+
+def test_a_gap_that_closes_in_one_frame_is_no_gap():
+    """Two bonds of four hydrogens: between the first two and the last two, or across them."""
+    along = hydrogens((0.0, 0.0), (0.8, 0.0), (0.0, 2.0), (0.8, 2.0), core=[1, 1, 0, 0])
+    across = hydrogens((0.0, 0.0), (2.0, 0.0), (0.0, 0.8), (2.0, 0.8), core=[1, 1, 0, 0])
+    assert choose_core_orbitals([along], make_level()) == [1]
+    with pytest.raises(InputError, match="in all of 2 frames"):
+        choose_core_orbitals([along, across], make_level())
+
+
+def test_a_single_orbital_cannot_be_cut():
+    molecule = hydrogens((0.0, 0.0), (0.8, 0.0), core=[1, 0])
+    with pytest.raises(InputError, match="one, which cannot be divided"):
+        choose_core_orbitals([molecule], make_level())
+
+
+def test_core_orbitals_that_go_to_another_atom_are_noticed():
+    """A proton between two fluorides: its core holds one bond throughout, first to one of them, then to the other."""
+    frames = [
+        Frame(numbers=[9, 1, 9], positions=[[0, 0, 0], [x, 0, 0], [3.0, 0, 0]], charge=-1, spin=0, core=[0, 1, 0])
+        for x in (0.95, 1.05, 2.05)
+    ]
+    states = [solve_environment(frame, make_level().environment) for frame in frames]
+    same, moved = choose(states[:2], [1], "spade"), choose(states, [1], "spade")
+    assert same.orbitals == moved.orbitals == 1
+    assert 0.0 < same.drift < 0.1
+    assert 0.3 < moved.drift < 1.0
+
+
+def test_gaps_of_an_open_shell_are_those_of_its_labels(radical):
+    state = solve_environment(radical, make_level().environment)
+    choice = choose([state], [0, 1], "spade")
+    found = label(radical, make_level(embedding={"core_orbitals": [choice.orbitals]}))
+    assert found.cores[0].gap == pytest.approx(choice.gap, abs=1e-6)
+
+
+def test_a_choice_is_made_once_and_for_each_molecule(methanol, dimer, water):
+    moved = methanol.replace(positions=methanol.positions * 1.01)
+    frames = Frames([methanol, dimer, moved, water.replace(core=[0, 0, 0])])
+    fixed = fix_core_orbitals(frames, make_level())
+    counts = [fixed[frame.hash].embedding.core_orbitals for frame in frames]
+    assert counts == [[5], None, [5], None]  # a single frame is left to its label
+    level = make_level(embedding={"core_orbitals": [4]})
+    assert all(each is level for each in fix_core_orbitals(frames, level).values())
+
+
+def test_a_choice_that_is_not_clear_costs_the_frames_of_that_molecule_only(dimer):
+    unclear = [ring(0, 1), ring(0, 1).replace(positions=1.1 * ring(0, 1).positions)]
+    clear = [dimer, dimer.replace(positions=1.01 * dimer.positions)]
+    fixed = fix_core_orbitals(Frames([*unclear, *clear]), make_level())
+    assert all(isinstance(fixed[frame.hash], InputError) for frame in unclear)
+    assert all(fixed[frame.hash].embedding.core_orbitals == [5] for frame in clear)
+
+
+def test_a_frame_that_cannot_be_computed_has_no_say_in_a_choice(dimer):
+    charges = dimer.mm_positions.copy()
+    charges[0] = dimer.positions[0]
+    bad = dimer.replace(mm_positions=charges)
+    fixed = fix_core_orbitals(Frames([bad, dimer]), make_level())
+    assert fixed[bad.hash] == fixed[dimer.hash]
+    assert fixed[dimer.hash].embedding.core_orbitals == [5]
+    assert fix_core_orbitals(Frames([bad]), make_level())[bad.hash] == make_level()
 
 
 def test_core_orbitals_of_different_molecules_are_refused(methanol, water):

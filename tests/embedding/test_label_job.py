@@ -106,3 +106,10 @@ def test_a_missing_level_is_refused(directory):
     (directory / files.LEVEL).unlink()
     with pytest.raises(InputError, match="no file"):
         job.run(directory)
+
+
+def test_a_level_that_leaves_core_orbitals_open_is_refused(directory):
+    """Each job sees a part of the frames: a choice of its own could differ from that of the next."""
+    files.write_settings(directory, files.LEVEL, make_level())
+    with pytest.raises(InputError, match=r"core_orbitals: .*aiida-hqe cores"):
+        job.run(directory)

@@ -19,20 +19,11 @@ def load():
 
 ORACLES = load().ORACLES
 
-MISSED = {
-    "Serenity hydrogen fluoride dimer": "9.2e-6 hartree off, 5e-6 wanted; the integration grids are suspected, not shown"
-}
-
-
-def compared():
-    for name in ORACLES:
-        if "published" not in name:
-            marks = [pytest.mark.xfail(reason=MISSED[name], strict=True)] if name in MISSED else []
-            yield pytest.param(name, marks=marks)
+COMPARED = [name for name in ORACLES if "published" not in name]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", compared())
+@pytest.mark.parametrize("name", COMPARED)
 def test_energies_of_other_programs_are_reproduced(name):
     oracle = ORACLES[name]
     assert load().reproduce(oracle) == pytest.approx(oracle.value, abs=oracle.tolerance)
