@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -36,6 +36,8 @@ class CoreLabel(Settings):
         MP2 estimate of what truncation of the virtual space leaves out (not contained in the other entries).
     virtuals
         Number of virtual orbitals that the correlated solver used.
+    projector
+        What kept the core's orbitals orthogonal to those of its environment; ``None`` for unrelaxed ones, which are.
     seconds
         Wall time of this core: partition, mean field, correlation, and with analytic forces their share of it.
     """
@@ -48,6 +50,7 @@ class CoreLabel(Settings):
     mp2_correction: float | None = None
     virtuals: int | None = None
     gap: float | None = None
+    projector: str | None = None
     seconds: float = 0.0
 
     @property
@@ -68,13 +71,25 @@ class Label(Settings):
     energy
         Target-level energy: ``environment_energy`` + sum over cores of mean-field, correlation and triples
         energies (eV). ``None`` when the frame has no core.
+    merged_core_error
+        `energy` minus that of one core made of all cores (eV), where the level asks for it and the frame has several: an
+        estimate of the error of the sum over cores, which lacks the correlation between them. Not contained in `energy`.
     environment_energy
         Kohn-Sham energy of the QM region (eV) with the interaction of its electrons and nuclei with the point
         charges, without that of the charges among themselves.
     environment_forces, environment_mm_forces
         Forces of that energy on QM atoms and on point charges, (n_qm, 3) and (n_mm, 3), eV/angstrom.
-    forces, mm_forces
-        Forces of the target-level energy, where the level asks for them.
+    environment_charge_gradient
+        Derivative of the environment's energy with the values of the point charges, (n_mm,) eV/e: the potential of
+        electrons and nuclei of the QM region at each of them.
+    forces, mm_forces, charge_gradient
+        Forces of the target-level energy, where the level asks for them, and, where these are analytic, its derivative with
+        the charges.
+    force_method, force_energy
+        Method of the cores in these forces. Where the level has composite forces, it is not that of `energy`, and
+        `force_energy` is the energy that they are the derivatives of (eV); it is ``None`` where that is `energy`.
+    baseline, baseline_energy, baseline_forces, baseline_mm_forces
+        Name of a cheap method, its energy (eV) and forces, where the level asks for one.
     seconds, core_seconds
         Wall time in all, and that of the quantum cores.
     scf_rung
@@ -86,10 +101,19 @@ class Label(Settings):
     energy: float | None = None
     environment_energy: float | None = None
     cores: list[CoreLabel] = Field(default_factory=list)
+    merged_core_error: float | None = None
     environment_forces: Vectors | None = None
     environment_mm_forces: Vectors | None = None
+    environment_charge_gradient: list[float] | None = None
+    force_method: str | None = None
+    force_energy: float | None = None
     forces: Vectors | None = None
     mm_forces: Vectors | None = None
+    charge_gradient: list[float] | None = None
+    baseline: str | None = None
+    baseline_energy: float | None = None
+    baseline_forces: Vectors | None = None
+    baseline_mm_forces: Vectors | None = None
     scf_rung: str | None = None
     seconds: float = 0.0
     core_seconds: float = 0.0
@@ -98,6 +122,8 @@ class Label(Settings):
 
     def apply(self, frame: Frame) -> Frame:
         """Return `frame` with this label's energies and forces, and its cost in ``info``.
+
+        Where energy and forces of the target are of two methods, ``info`` also has that of the forces (``force_method``).
 
         Raises
         ------
@@ -110,6 +136,17 @@ class Label(Settings):
             )
         if self.frame != frame.hash:
             raise IntegrityError(f"label of frame {self.frame[:12]} does not belong to frame {frame.hash[:12]}")
+        info = {**frame.info, "seconds": self.seconds, "core_seconds": self.core_seconds}
+        if self.force_energy is not None and self.force_method is not None:
+            info["force_method"] = self.force_method
+        baseline: dict[str, Any] = {}
+        if self.baseline is not None:
+            info["baseline"] = self.baseline
+            baseline = {
+                "baseline_energy": self.baseline_energy,
+                "baseline_forces": _array(self.baseline_forces),
+                "baseline_mm_forces": _array(self.baseline_mm_forces),
+            }
         return frame.replace(
             environment_energy=self.environment_energy,
             environment_forces=_array(self.environment_forces),
@@ -117,7 +154,8 @@ class Label(Settings):
             energy=self.energy,
             forces=_array(self.forces),
             mm_forces=_array(self.mm_forces),
-            info={**frame.info, "seconds": self.seconds, "core_seconds": self.core_seconds},
+            info=info,
+            **baseline,
         )
 
 

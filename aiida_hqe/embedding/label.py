@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from functools import partial
+from typing import Any
 
 import numpy as np
 from pyscf import lib
 
+from aiida_hqe.baseline.baseline import evaluate as baseline
 from aiida_hqe.embedding import correlation, meanfield
 from aiida_hqe.embedding.environment import EnvironmentState, solve_environment
 from aiida_hqe.embedding.gradients import support
-from aiida_hqe.embedding.gradients.forces import CoreGradients
-from aiida_hqe.embedding.level import Level
+from aiida_hqe.embedding.level import CompositeForces, Embedding, Level, LevelShift
 from aiida_hqe.embedding.molecule import core_atoms
 from aiida_hqe.embedding.numerical import numerical_forces
 from aiida_hqe.embedding.partition import partition
+from aiida_hqe.embedding.target_forces import Forces, TargetForces, environment_forces
 from aiida_hqe.errors import ConvergenceError, HQEError, InputError, ResourceError, error_kind
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.labels import CoreLabel, Label, Vectors
-from aiida_hqe.units import HARTREE, HARTREE_PER_BOHR
+from aiida_hqe.units import HARTREE
+
+
+@dataclasses.dataclass
+class Memory:
+    """Densities of one frame, where the calculation of the next one starts; for frames of one molecule close by.
+
+    Attributes
+    ----------
+    environment
+        Density of the environment (n_spin, n_ao, n_ao).
+    cores
+        Density of each core.
+    """
+
+    environment: Floats | None = None
+    cores: dict[int, Floats] = dataclasses.field(default_factory=dict)
 
 
 def label(frame: Frame, level: Level, *, threads: int | None = None) -> Label:
@@ -42,49 +61,62 @@ def label(frame: Frame, level: Level, *, threads: int | None = None) -> Label:
     start = time.perf_counter()
     with lib.with_omp_threads(threads):
         try:
-            found = _label(frame, level)
+            found = evaluate(frame, level)
         except HQEError as error:
-            found = _failed(frame, error)
+            found = failed(frame, error)
         except np.linalg.LinAlgError as error:
-            found = _failed(
+            found = failed(
                 frame, ConvergenceError(f"linear algebra failed ({error}): check the geometry and the basis")
             )
         except MemoryError:
-            found = _failed(frame, ResourceError("out of memory: choose a smaller core, basis or virtual space"))
+            found = failed(frame, ResourceError("out of memory: choose a smaller core, basis or virtual space"))
     return found.model_copy(update={"seconds": time.perf_counter() - start})
 
 
-def _failed(frame: Frame, error: HQEError) -> Label:
+def failed(frame: Frame, error: HQEError) -> Label:
+    """The label of a frame that cannot be labelled: it names the frame and says why."""
     message = f"frame {frame.hash[:12]}: {' '.join(str(error).split())}"
     return Label(status="failed", frame=frame.hash, error_kind=error_kind(error), message=message)
 
 
-def _label(frame: Frame, level: Level) -> Label:
-    """Label a frame, or raise."""
+def evaluate(frame: Frame, level: Level, memory: Memory | None = None) -> Label:
+    """Label of a frame, with PySCF's threads as they are; `memory` is where it starts, and is brought up to date.
+
+    Raises
+    ------
+    HQEError
+        The frame cannot be labelled.
+    """
+    memory = memory or Memory()
     check(frame, level)
-    state = solve_environment(frame, level.environment)
-    forces, mm_forces = state.forces()
+    state = solve_environment(frame, level.environment, memory.environment)
+    memory.environment = state.density
+    analytic = TargetForces(state, level) if level.forces not in ("none", "numerical") else None
     start = time.perf_counter()
-    gradients = CoreGradients(state, level.core) if level.forces == "analytic" else None
-    cores = core_labels(frame, level, state, gradients)
+    cores = core_labels(frame, level, state, analytic, memory)
     environment_energy = state.energy * HARTREE
-    target: tuple[Vectors, Vectors] | tuple[None, None] = (None, None)
-    if gradients is not None:
-        target = _analytic_forces(forces, mm_forces, gradients)
+    found = analytic.total() if analytic else None
+    target: dict[str, Any] = {}
+    if found is not None:
+        target = _analytic(found[1], level)
     elif level.forces == "numerical":
-        target = _numerical_forces(frame, level, cores)
+        target = _numerical(frame, level, cores)
+    core_seconds = time.perf_counter() - start if cores else 0.0
+    environment = found[0] if found else environment_forces(state)
     return Label(
         status="ok",
         frame=frame.hash,
         energy=environment_energy + sum(core.energy for core in cores) if cores else None,
         environment_energy=environment_energy,
         cores=cores,
-        environment_forces=_vectors(forces),
-        environment_mm_forces=_vectors(mm_forces),
-        forces=target[0],
-        mm_forces=target[1],
+        merged_core_error=merged_core_error(frame, level, state, cores) if level.embedding.merged_core else None,
+        environment_forces=_vectors(environment.atoms),
+        environment_mm_forces=_vectors(environment.charges),
+        environment_charge_gradient=environment.charge_gradient.tolist(),
+        **target,
+        **_baseline(frame, level),
         scf_rung=state.rung,
-        core_seconds=time.perf_counter() - start if cores else 0.0,
+        core_seconds=core_seconds,
     )
 
 
@@ -100,18 +132,36 @@ def target_energy(level: Level, frame: Frame) -> float:
     return state.energy * HARTREE + sum(core.energy for core in core_labels(frame, level, state))
 
 
-def _analytic_forces(forces: Floats, mm_forces: Floats, cores: CoreGradients) -> tuple[Vectors, Vectors]:
-    """Forces of the environment and of all cores together."""
-    added = cores.total()
-    return _vectors(forces - HARTREE_PER_BOHR * added.atoms), _vectors(mm_forces - HARTREE_PER_BOHR * added.charges)
+def _baseline(frame: Frame, level: Level) -> dict[str, Any]:
+    """The baseline that the level asks for, as entries of a label."""
+    if level.baseline == "none":
+        return {}
+    found = baseline(frame, level.baseline)
+    return {
+        "baseline": level.baseline,
+        "baseline_energy": found.energy,
+        "baseline_forces": _vectors(found.forces),
+        "baseline_mm_forces": _vectors(found.mm_forces),
+    }
 
 
-def _numerical_forces(frame: Frame, level: Level, cores: list[CoreLabel]) -> tuple[Vectors, Vectors]:
-    """Forces by finite differences, in as many processes as PySCF had threads."""
+def _analytic(found: Forces, level: Level) -> dict[str, Any]:
+    """Fields of the label that hold analytic forces; only composite ones have an energy of their own."""
+    return {
+        "forces": _vectors(found.atoms),
+        "mm_forces": _vectors(found.charges),
+        "charge_gradient": found.charge_gradient.tolist(),
+        "force_method": found.method,
+        "force_energy": found.energy if isinstance(level.forces, CompositeForces) else None,
+    }
+
+
+def _numerical(frame: Frame, level: Level, cores: list[CoreLabel]) -> dict[str, Any]:
+    """Fields of the label that hold forces by finite differences, in as many processes as PySCF had threads."""
     embedding = level.embedding.model_copy(update={"core_orbitals": [core.orbitals for core in cores]})
     fixed = level.model_copy(update={"embedding": embedding})
     forces, mm_forces = numerical_forces(frame, partial(target_energy, fixed), lib.num_threads())
-    return _vectors(forces), _vectors(mm_forces)
+    return {"forces": _vectors(forces), "mm_forces": _vectors(mm_forces), "force_method": level.core.method}
 
 
 def check(frame: Frame, level: Level) -> None:
@@ -122,7 +172,7 @@ def check(frame: Frame, level: Level) -> None:
             f"core_orbitals must have one number for each of the {frame.n_cores} cores (got {counts}): correct the list",
             "embedding.core_orbitals",
         )
-    if level.forces == "analytic":
+    if level.forces not in ("none", "numerical"):
         support.check(frame, level)
     if level.forces == "numerical" and not frame.n_cores:
         raise InputError(
@@ -148,13 +198,18 @@ def _check_local(frame: Frame, level: Level) -> None:
 
 
 def core_labels(
-    frame: Frame, level: Level, state: EnvironmentState, gradients: CoreGradients | None = None
+    frame: Frame,
+    level: Level,
+    state: EnvironmentState,
+    gradients: TargetForces | None = None,
+    memory: Memory | None = None,
 ) -> list[CoreLabel]:
     """Energies of every quantum core of a frame in its converged environment; `gradients` collects their forces."""
     if not frame.n_cores:
         return []
-    high = gradients.high if gradients else meanfield.HartreeFock(state, level.core.density_fit)
-    return [_core_label(frame, level, state, high, core, gradients) for core in range(1, frame.n_cores + 1)]
+    memory = memory or Memory()
+    high = (gradients.high if gradients else None) or meanfield.HartreeFock(state, level.core.density_fit)
+    return [_core_label(frame, level, state, high, core, gradients, memory) for core in range(1, frame.n_cores + 1)]
 
 
 def _core_label(
@@ -163,13 +218,15 @@ def _core_label(
     state: EnvironmentState,
     high: meanfield.HartreeFock,
     core: int,
-    gradients: CoreGradients | None,
+    gradients: TargetForces | None,
+    memory: Memory,
 ) -> CoreLabel:
     start = time.perf_counter()
     counts = level.embedding.core_orbitals
     count = counts[core - 1] if counts else None
-    split = partition(state, core_atoms(frame, core), level.embedding.partition, count)
-    embedded = meanfield.embed(state, split, level.embedding, high)
+    split = partition(state, core_atoms(frame, core), level.embedding.scheme, count)
+    embedded = meanfield.embed(state, split, level.embedding, high, memory.cores.get(core))
+    memory.cores[core] = embedded.density
     correlated = correlation.correlate(embedded, high, level.core)
     if gradients is not None:
         gradients.add(embedded, correlated)
@@ -179,6 +236,7 @@ def _core_label(
         core=core,
         orbitals=split.n_core[0],
         gap=split.gap,
+        projector=_projector(level.embedding),
         mean_field_energy=(embedded.energy - dispersion) * HARTREE,
         correlation_energy=correlated.correlation * HARTREE,
         triples_energy=correlated.triples * HARTREE,
@@ -186,6 +244,38 @@ def _core_label(
         virtuals=correlated.virtuals,
         seconds=time.perf_counter() - start,
     )
+
+
+def merged_core_error(frame: Frame, level: Level, state: EnvironmentState, cores: list[CoreLabel]) -> float | None:
+    """Energy of separate cores minus that of one core of all their atoms and orbitals (eV); ``None`` for fewer than two.
+
+    It estimates the error of the sum over cores, which lacks the correlation between them.
+
+    Raises
+    ------
+    HQEError
+        As labelling the merged core would.
+    """
+    if len(cores) < 2:
+        return None
+    embedding = level.embedding.model_copy(update={"core_orbitals": [sum(core.orbitals for core in cores)]})
+    merged = frame.replace(core=(frame.core > 0).astype(int))
+    try:
+        (whole,) = core_labels(merged, level.model_copy(update={"embedding": embedding}), state)
+    except InputError as error:
+        raise InputError(
+            f"all cores merged into one: {error}; or set merged_core to false", "embedding.merged_core"
+        ) from error
+    return sum(core.energy for core in cores) - whole.energy
+
+
+def _projector(embedding: Embedding) -> str | None:
+    """Name of the projector that was used."""
+    if embedding.functional == "static":
+        return None
+    if isinstance(embedding.projector, LevelShift):
+        return f"level shift {embedding.projector.level_shift:g} hartree"
+    return embedding.projector
 
 
 def _vectors(array: Floats) -> Vectors:

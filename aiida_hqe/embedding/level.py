@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from aiida_hqe.baseline.settings import BaselineName
 from aiida_hqe.settings import Settings
 from aiida_hqe.units import Energy, Length
 
@@ -60,22 +61,60 @@ class LevelShift(Settings):
 
 
 class Embedding(Settings):
-    """How a core is cut out of the environment and kept orthogonal to it."""
+    """How a core is cut out of the environment and kept orthogonal to it.
+
+    `merged_core` also computes all cores of a frame as one, to estimate the error of their sum.
+    """
 
     projector: Literal["huzinaga", "fermi-huzinaga"] | LevelShift = "huzinaga"
     functional: Literal["linear", "nonlinear", "static"] = "linear"
     partition: Literal["spade", "ibo", "pipek-mezey"] = "spade"
     core_orbitals: list[int] | None = None
+    merged_core: bool = False
+
+    @property
+    def scheme(self) -> str:
+        """Name of the scheme that ranks the orbitals: unrelaxed cores keep inner shells and valence orbitals apart.
+
+        IBO and Pipek-Mezey always do; SPADE does with the functional `static`.
+        """
+        return "spade-by-shell" if (self.partition, self.functional) == ("spade", "static") else self.partition
+
+
+class CompositeForces(Settings):
+    """Analytic forces of the same cores at another, cheaper method than that of their energies.
+
+    The cores keep their orbitals and `frozen_core`, and correlate the full virtual space. `density_fit` fits the core's
+    integrals for the forces; ``None`` leaves that as it is for the energies. Forces and energies of such a label are those
+    of two methods: they are *not* derivatives of one another.
+    """
+
+    method: Literal["hf", "mp2", "ccsd", "ccsd(t)"]
+    density_fit: bool | None = None
 
 
 class Level(Settings):
     """A level of labels. Its JSON, sorted by key, is its identity in provenance.
 
     `core_orbitals` fixes the number of occupied orbitals of each core; it must be fixed within a campaign.
-    `forces` asks for forces of the target level besides those of the environment, which every label has.
+    `forces` asks for forces of the target level besides those of the environment, which every label has: ``analytic`` or
+    ``numerical`` ones are derivatives of its energy, a `CompositeForces` names another method for them.
+    `baseline` adds energy and forces of a cheap method, for a potential that learns the difference to it.
     """
 
     environment: Environment = Environment()
     core: CoreMethod = CoreMethod()
     embedding: Embedding = Embedding()
-    forces: Literal["none", "analytic", "numerical"] = "none"
+    forces: Literal["none", "analytic", "numerical"] | CompositeForces = "none"
+    baseline: BaselineName = "none"
+
+    @property
+    def force_core(self) -> CoreMethod | None:
+        """Method of the cores in the forces of the target level; ``None`` without such forces."""
+        if self.forces == "none":
+            return None
+        if not isinstance(self.forces, CompositeForces):
+            return self.core
+        fitted = self.core.density_fit if self.forces.density_fit is None else self.forces.density_fit
+        changes = {"method": self.forces.method, "density_fit": fitted, "virtuals": "full"}
+        return self.core.model_copy(update=changes)

@@ -10,7 +10,7 @@ from aiida_hqe.embedding.gradients import relaxation, zvector
 from aiida_hqe.embedding.gradients.coupled_cluster import coupled_cluster_density
 from aiida_hqe.embedding.gradients.density import hartree_fock_density, mp2_density, repulsion_of
 from aiida_hqe.embedding.gradients.partition_response import Weight
-from aiida_hqe.embedding.gradients.response import high_level, low_level
+from aiida_hqe.embedding.gradients.response import LowLevel, Request, high_level
 from aiida_hqe.embedding.molecule import core_atoms
 from aiida_hqe.embedding.partition import partition
 from aiida_hqe.errors import ConvergenceError
@@ -35,7 +35,8 @@ class Solved:
         self.density, self.fock = density, self.embedded.fock[0]
 
     def relaxed(self):
-        return relaxation.relax(self.density, self.fock, high_level(self.high), self.repulsion)
+        G = high_level(self.high, self.repulsion, self.density.occupied)
+        return relaxation.relax(self.density, self.fock, G, self.repulsion)
 
 
 CORRELATED = [
@@ -73,15 +74,45 @@ def test_correlation_leaves_the_number_of_electrons_as_it_is(dimer):
     assert np.sum(relaxed.density * solved.state.overlap) == pytest.approx(10.0, abs=1e-9)
 
 
+def rotation(solved, C):
+    """A change of a density by a rotation of its orbitals C with virtual ones: factors, and the matrix."""
+    C_v = solved.state.virtual(0)
+    L = 0.2 * C_v @ np.random.default_rng(5).normal(size=(C_v.shape[1], C.shape[1]))
+    return L, 0.5 * (L @ C.T + C @ L.T)
+
+
 def test_responses_are_the_derivative_of_potentials(dimer):
-    """For rotations of the orbitals: also of the core's, whose density is not the environment's own."""
+    """Also at the core's density, which is not the environment's own."""
     solved = Solved(dimer, level_of("lda,vwn"))
-    C_v, h = solved.state.virtual(0), 1e-3
+    low, C_v, h = LowLevel(solved.state), solved.state.virtual(0), 1e-3
     for C in (solved.split.core[0], solved.state.occupied(0)):
-        D, X = 2.0 * C @ C.T, 0.1 * C_v @ np.random.default_rng(5).normal(size=(C_v.shape[1], C.shape[1])) @ C.T
-        X = X + X.T
+        D, (_, X) = 2.0 * C @ C.T, rotation(solved, C)
         ends = [solved.state.potential((D + sign * h * X)[None])[0][0] for sign in (1, -1)]
-        assert low_level(solved.state, C)(X) == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=1e-5)
+        found = low.kernel([Request(C, X, C_v)])[0] + low.repelled(X) @ C_v
+        assert found == pytest.approx((ends[0] - ends[1]) @ C_v / (2 * h), abs=1e-5)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("xc", ["lda,vwn", "pbe0", "tpss"])
+def test_responses_are_those_of_pyscf(dimer, xc, fitted):
+    """From the density matrix and from its factors."""
+    solved = Solved(dimer, level_of(xc, environment={"density_fit": fitted}))
+    low, C_v = LowLevel(solved.state), solved.state.virtual(0)
+    for C in (solved.split.core[0], solved.state.occupied(0)):
+        L, X = rotation(solved, C)
+        occupations = np.full(C.shape[1], 2.0)
+        expected = solved.state.mf.gen_response(mo_coeff=C, mo_occ=occupations, singlet=None, hermi=1)(X) @ C_v
+        for change in (X, (L, C)):
+            found = low.kernel([Request(C, change, C_v)])[0] + low.repelled(X) @ C_v
+            assert found == pytest.approx(expected, abs=1e-8)
+
+
+def test_the_response_of_fitted_integrals_is_that_of_the_mean_field(dimer):
+    solved = Solved(dimer, level_of("hf", method="mp2", density_fit=True))
+    C, X = solved.density.occupied, np.random.default_rng(6).normal(size=(14, 14))
+    J, K = solved.high.mf.get_jk(solved.high.mf.mol, X + X.T, hermi=1)
+    found = high_level(solved.high, solved.repulsion, C)(X + X.T)
+    assert found == pytest.approx((J - 0.5 * K) @ C, abs=1e-9)
 
 
 def test_the_derivative_of_the_overlap_root_is_that_of_its_trace(dimer):
@@ -101,25 +132,37 @@ def test_the_derivative_of_the_overlap_root_is_that_of_its_trace(dimer):
     assert np.sum(weight.root_derivative(N) * step) == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=1e-6)
 
 
-def test_z_vector_solves_its_equations_and_says_where_it_stopped(monkeypatch):
+def model(coupling, energies, **options):
+    return zvector.Equations(energies, np.eye(len(energies[1])), coupling, "a model", **options)
+
+
+@pytest.mark.parametrize("error", [None, 0.0, 0.1])
+def test_z_vector_solves_its_equations_and_says_where_it_stopped(monkeypatch, error):
+    """With a rough response as preconditioner too; where it is the true one, one step is enough."""
     rng = np.random.default_rng(11)
-    M = rng.normal(size=(12, 12))
+    M, noise = rng.normal(size=(2, 12, 12))
     A, b = 0.02 * M @ M.T, rng.normal(size=(4, 3))
-    energies = (np.array([-1.0, -0.8, -0.5]), np.array([0.1, 0.4, 0.9, 2.0]))
+    energies, calls = (np.array([-1.0, -0.8, -0.5]), np.array([0.1, 0.4, 0.9, 2.0])), []
 
     def coupling(z):
+        calls.append(z)
         return (A @ z.ravel()).reshape(z.shape)
 
-    z = zvector.solve(energies, coupling, b, "a model")
+    def rough(z):
+        return ((A + 0.01 * error * noise @ noise.T) @ z.ravel()).reshape(z.shape)
+
+    equations = model(coupling, energies, rough=None if error is None else rough)
+    solved = zvector.solve(equations, b)
     gap = energies[1][:, None] - energies[0]
-    assert gap * z + coupling(z) == pytest.approx(b, abs=1e-9)
-    monkeypatch.setattr(zvector, "MAX_CYCLES", 2)
+    assert len(calls) <= {None: 13, 0.0: 4, 0.1: 8}[error]
+    assert gap * solved.z + coupling(solved.z) == pytest.approx(b, abs=1e-9)
+    assert solved.response == pytest.approx(coupling(solved.z), abs=1e-12)
+    monkeypatch.setattr(zvector, "MAX_CYCLES", 1)
     with pytest.raises(ConvergenceError, match="a model") as caught:
-        zvector.solve(energies, coupling, b, "a model")
+        zvector.solve(model(coupling, energies), b)
     assert caught.value.residual > 1e-9
 
 
 def test_a_mean_field_that_is_no_minimum_has_no_z_vector():
-    energies = (np.array([-0.5]), np.array([0.5]))
     with pytest.raises(ConvergenceError, match="no minimum"):
-        zvector.solve(energies, lambda z: -3.0 * z, np.ones((1, 1)), "a model")
+        zvector.solve(model(lambda z: -3.0 * z, (np.array([-0.5]), np.array([0.5]))), np.ones((1, 1)))

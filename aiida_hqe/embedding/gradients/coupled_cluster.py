@@ -7,12 +7,14 @@ import os
 from typing import Any
 
 import numpy as np
-from pyscf.cc import ccsd_lambda, ccsd_rdm, ccsd_t_lambda, ccsd_t_rdm
+from pyscf.cc import ccsd_lambda, ccsd_rdm
 
 from aiida_hqe.embedding.gradients.density import CoreDensity
 from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.fitted import Fitted
+from aiida_hqe.embedding.gradients.pair_density import pair_density
 from aiida_hqe.embedding.gradients.repulsion import TwoParticle
+from aiida_hqe.embedding.gradients.triples import Triples
 from aiida_hqe.errors import ConvergenceError, ResourceError
 from aiida_hqe.frames import Floats
 
@@ -22,8 +24,11 @@ TOLERANCE = 1e-6
 MAX_CYCLES = 100
 """Iterations of the multipliers."""
 
+DENSE = 1_000_000_000
+"""Bytes of a two-particle density, with exact integrals, up to which it is held in memory: about 105 correlated orbitals."""
+
 COPIES = 4
-"""Two-particle densities that are held at the same time at most."""
+"""Arrays of the size of the largest one that are held at the same time at most."""
 
 
 def coupled_cluster_density(
@@ -47,44 +52,46 @@ def coupled_cluster_density(
     ResourceError
         The two-particle density does not fit into the memory of this machine.
     """
-    _check_memory(hartree_fock.orbitals.shape[1] - hartree_fock.n_frozen)
-    one, Gamma = (_with_triples if triples else _without_triples)(*amplitudes)
-    active = slice(hartree_fock.n_frozen, None)
+    n_frozen = hartree_fock.n_frozen
+    active = slice(n_frozen, hartree_fock.end)
+    C = hartree_fock.orbitals[:, active]
+    _check_memory(C.shape[1], C.shape[1] - hartree_fock.n_occupied + n_frozen, repulsion)
+    solver, eris = amplitudes
+    extra = Triples(solver.t1, solver.t2, eris) if triples else None
+    every = _amplitudes(solver, eris, extra)
     gamma = np.zeros_like(hartree_fock.gamma)
-    gamma[active, active] = 0.5 * (one + one.T)
-    Gamma = _symmetric(Gamma)
+    gamma[active, active] = _one_particle(solver, every, extra)
+    pairs = pair_density(solver, every, extra)
     if isinstance(repulsion, Fitted):
-        C = hartree_fock.orbitals[:, active]
-        Gamma = np.einsum("pqrs,Prs->Ppq", Gamma, repulsion.fitted(C, C), optimize=True)
+        Gamma: Any = pairs.fitted(repulsion.fitted(C, C))
+    else:
+        Gamma = pairs.dense() if 8 * C.shape[1] ** 4 < DENSE else pairs
     return dataclasses.replace(hartree_fock, gamma=gamma, two=TwoParticle(hartree_fock.orbitals, active, active, Gamma))
 
 
-def _check_memory(n: int) -> None:
-    """Raise `ResourceError` where two-particle densities of `n` orbitals are larger than the machine's memory."""
-    needed, there = COPIES * 8 * n**4, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _check_memory(n: int, n_virtual: int, repulsion: Exact | Fitted) -> None:
+    """Raise `ResourceError` where what `n` correlated orbitals need is larger than the machine's memory."""
+    n_ao = repulsion.mol.nao
+    three = repulsion.auxmol.nao * n * (n_ao + n) if isinstance(repulsion, Fitted) else min(n**4, DENSE // 8)
+    needed = COPIES * 8 * (three + (n - n_virtual) * n_virtual**3)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise ResourceError(
             f"coupled-cluster forces of {n} correlated orbitals need {needed / 1e9:.0f} GB (this machine has"
-            f" {there / 1e9:.0f} GB): choose mp2 with density_fit, a smaller basis, or set forces to none"
+            f" {there / 1e9:.0f} GB): choose mp2 or a smaller basis, or set forces to none"
         )
 
 
-def _without_triples(solver: Any, eris: Any) -> tuple[Floats, Floats]:
-    amplitudes = _amplitudes(solver, eris, ccsd_lambda.kernel)
-    d1 = ccsd_rdm._gamma1_intermediates(solver, *amplitudes)
-    return _assemble(solver, d1, ccsd_rdm._gamma2_intermediates(solver, *amplitudes))
-
-
-def _with_triples(solver: Any, eris: Any) -> tuple[Floats, Floats]:
-    amplitudes = _amplitudes(solver, eris, ccsd_t_lambda.kernel)
-    d1 = ccsd_t_rdm._gamma1_intermediates(solver, *amplitudes, eris, for_grad=True)
-    return _assemble(solver, d1, ccsd_t_rdm._gamma2_intermediates(solver, *amplitudes, eris))
-
-
-def _amplitudes(solver: Any, eris: Any, kernel: Any) -> tuple[Floats, Floats, Floats, Floats]:
+def _amplitudes(solver: Any, eris: Any, extra: Triples | None) -> tuple[Floats, Floats, Floats, Floats]:
     """Amplitudes and multipliers of singles and doubles, t1, t2, l1, l2."""
     t1, t2 = solver.t1, solver.t2
-    converged, l1, l2 = kernel(solver, eris, t1, t2, max_cycle=MAX_CYCLES, tol=TOLERANCE, verbose=0)
+
+    def update(*arguments: Any) -> tuple[Floats, Floats]:
+        l1, l2 = ccsd_lambda.update_lambda(*arguments)
+        return (l1, l2) if extra is None else (l1 + extra.l1, l2 + extra.l2)
+
+    options = {"max_cycle": MAX_CYCLES, "tol": TOLERANCE, "verbose": 0}
+    converged, l1, l2 = ccsd_lambda.kernel(solver, eris, t1, t2, fupdate=update, **options)
     if not converged:
         raise ConvergenceError(
             f"the coupled-cluster multipliers of the core did not converge in {MAX_CYCLES} cycles: choose mp2, or set"
@@ -93,14 +100,11 @@ def _amplitudes(solver: Any, eris: Any, kernel: Any) -> tuple[Floats, Floats, Fl
     return t1, t2, l1, l2
 
 
-def _assemble(solver: Any, d1: Any, d2: Any) -> tuple[Floats, Floats]:
-    """Correlated part of the one-particle density, and what of the two-particle density is no product."""
-    one = ccsd_rdm._make_rdm1(solver, d1, with_frozen=False, with_mf=False)
-    return one, ccsd_rdm._make_rdm2(solver, d1, d2, with_dm1=False, with_frozen=False)
-
-
-def _symmetric(Gamma: Floats) -> Floats:
-    """The part of a two-particle density that has the symmetry of real integrals."""
-    Gamma = Gamma + Gamma.transpose(1, 0, 2, 3)
-    Gamma = Gamma + Gamma.transpose(0, 1, 3, 2)
-    return 0.125 * (Gamma + Gamma.transpose(2, 3, 0, 1))
+def _one_particle(solver: Any, amplitudes: tuple[Floats, ...], extra: Triples | None) -> Floats:
+    """Correlated part of the one-particle density of the correlated orbitals, symmetric (n, n)."""
+    blocks = ccsd_rdm._gamma1_intermediates(solver, *amplitudes)
+    if extra is not None:
+        doo, dov, dvo, dvv = blocks
+        blocks = doo + extra.doo, dov, dvo + extra.dvo, dvv + extra.dvv
+    one = ccsd_rdm._make_rdm1(solver, blocks, with_frozen=False, with_mf=False)
+    return 0.5 * (one + one.T)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,9 @@ from pyscf import ao2mo
 from pyscf.grad import rhf
 
 from aiida_hqe.embedding.gradients.one_electron import over_atoms, traced_over_atoms
+from aiida_hqe.embedding.gradients.pair_density import PairDensity
 from aiida_hqe.embedding.gradients.repulsion import Pair, TwoParticle
+from aiida_hqe.embedding.gradients.streamed import Streamed
 from aiida_hqe.frames import Floats
 
 
@@ -30,6 +31,7 @@ class Exact:
     def __init__(self, mol: Any, integrals: Any = None, omega: float | None = None) -> None:
         self.mol, self._omega = mol, omega
         self._source = mol if integrals is None else integrals
+        self._last: tuple[TwoParticle, Streamed] | None = None
 
     def excitations(self, C_o: Floats, C_v: Floats) -> Floats:
         """``(ia|jb)``, (n_o, n_v, n_o, n_v)."""
@@ -37,6 +39,9 @@ class Exact:
 
     def contract(self, two: TwoParticle) -> tuple[float, Floats, Floats]:
         """See `Repulsion.contract`."""
+        if isinstance(two.Gamma, PairDensity):
+            energy, derivative = self._streamed(two).derivative()
+            return energy, derivative, derivative
         C_p, C_q, every = two.C_p, two.C_q, np.eye(self.mol.nao)
         left = np.einsum("pqrs,mqrs->mp", two.Gamma, self._transform(every, C_q, C_p, C_q), optimize=True)
         if two.p == two.q:
@@ -48,24 +53,40 @@ class Exact:
         integrals = ao2mo.general(self._source, orbitals, compact=False)
         return np.asarray(integrals).reshape([C.shape[1] for C in orbitals])
 
-    def gradient(self, pairs: list[Pair], two: TwoParticle | None = None) -> Floats:
-        """See `Repulsion.gradient`."""
-        gradient = self._of_pairs(pairs)
-        return gradient if two is None else gradient + self._of_two(two)
+    def gradients(self, groups: list[list[Pair]], two: TwoParticle | None = None) -> Floats:
+        """See `Repulsion.gradients`."""
+        densities = {id(pair.C): pair.X for pairs in groups for pair in pairs}
+        densities.update({id(pair.Y): pair.Y for pairs in groups for pair in pairs})
+        potentials = self._potentials(densities, any(pair.exchange for pairs in groups for pair in pairs))
+        gradients = np.zeros((len(groups), self.mol.natm, 3))
+        for gradient, pairs in zip(gradients, groups, strict=True):
+            for pair in pairs:
+                for density, other in ((pair.X, id(pair.Y)), (pair.Y, id(pair.C))):
+                    J, K = potentials[other]
+                    derivative = pair.coulomb * J - 0.5 * pair.exchange * K
+                    gradient += traced_over_atoms(self.mol, derivative, density)
+        if two is not None:
+            streamed = isinstance(two.Gamma, PairDensity)
+            gradients[-1] += over_atoms(self.mol, self._streamed(two).rows() if streamed else self._of_two(two))
+        return gradients
 
-    def _of_pairs(self, pairs: list[Pair]) -> Floats:
-        densities = np.array(list(itertools.chain.from_iterable((pair.X, pair.Y) for pair in pairs)))
+    def _streamed(self, two: TwoParticle) -> Streamed:
+        """The density half transformed on disk; the last one is kept."""
+        if self._last is None or self._last[0] is not two:
+            self._last = two, Streamed(self.mol, two.C_p, two.Gamma)
+        return self._last[1]
+
+    def _potentials(self, densities: dict[int, Floats], exchange: bool) -> dict[int, tuple[Floats, Any]]:
+        """Derivatives of Coulomb and exchange potentials with the first orbital (3, n_ao, n_ao), in one pass."""
+        if not densities:
+            return {}
+        stacked = np.array(list(densities.values()))
         with self.mol.with_range_coulomb(self._omega):
-            if any(pair.exchange for pair in pairs):
-                J, K = rhf.get_jk(self.mol, densities)
+            if exchange:
+                J, K = rhf.get_jk(self.mol, stacked)
             else:
-                J = rhf.get_j(self.mol, densities)
-                K = np.zeros_like(J)
-        gradient = np.zeros((self.mol.natm, 3))
-        for k, pair in enumerate(pairs):
-            x, y = (pair.coulomb * J[i] - 0.5 * pair.exchange * K[i] for i in (2 * k, 2 * k + 1))
-            gradient += traced_over_atoms(self.mol, y, pair.X) + traced_over_atoms(self.mol, x, pair.Y)
-        return gradient
+                J, K = rhf.get_j(self.mol, stacked), np.zeros(len(stacked))
+        return dict(zip(densities, zip(J, K, strict=True), strict=True))
 
     def _of_two(self, two: TwoParticle) -> Floats:
         mol, lower = self.mol, np.tril_indices(self.mol.nao)
@@ -83,4 +104,4 @@ class Exact:
                 quarter = (first[m] @ Gamma.reshape(len(Gamma), -1)).reshape(-1, *Gamma.shape[1:])
                 density = second @ quarter
                 rows[m] -= np.einsum("xmnk,mnk->mx", integrals.reshape(3, *density.shape), density)
-        return over_atoms(mol, rows)
+        return rows

@@ -1,12 +1,16 @@
-"""Electron repulsion in density-fitted integrals ``(mn|P) (P|Q)^{-1} (Q|ls)``: derivatives with orbitals and nuclei.
+"""Electron repulsion in density-fitted integrals ``(mn|P) (P|Q)^{-1} (Q|ls)``, and derivatives with orbitals and nuclei.
 
 The derivative of an energy that is quadratic in them is ``sum Gamma^P_mn (mn|P)^x - 1/2 sum gamma_PQ (P|Q)^x`` with
-``gamma_PQ = sum_mn Gamma^P_mn B^Q_mn`` and ``B^P_mn = sum_Q (P|Q)^{-1} (Q|mn)``: one three-index density holds all of it.
-Three-index quantities are packed over pairs m >= n of atomic orbitals.
+``gamma_PQ = sum_mn Gamma^P_mn B^Q_mn`` and ``B^P_mn = sum_Q (P|Q)^{-1} (Q|mn)``. What is in ``Gamma`` is a product of two vectors
+(Coulomb) or has an occupied orbital (exchange, pairs of MP2): ``B`` is only ever made with one index in few orbitals. An integral
+does not change when all three functions move, so that derivatives with the fitting functions follow from those with the orbitals.
+Integrals are packed over pairs m >= n of atomic orbitals.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +22,11 @@ from aiida_hqe.embedding.gradients.one_electron import over_atoms
 from aiida_hqe.embedding.gradients.repulsion import Pair, TwoParticle
 from aiida_hqe.frames import Floats
 
-BLOCK = 2e7
-"""Elements of a block of derivative integrals, each of the three directions."""
+BLOCK = 1e7
+"""Elements of a block of integrals, each of the three directions of derivatives."""
+
+KEPT = 2
+"""Sets of orbitals whose half-transformed integrals are kept: all occupied ones of a core, and the correlated ones."""
 
 
 class Fitted:
@@ -33,6 +40,7 @@ class Fitted:
 
     def __init__(self, mol: Any, auxmol: Any) -> None:
         self.mol, self.auxmol = mol, auxmol
+        self._kept: list[tuple[Floats, Floats]] = []
 
     @cached_property
     def integrals(self) -> Floats:
@@ -40,86 +48,182 @@ class Fitted:
         return np.ascontiguousarray(df.incore.aux_e2(self.mol, self.auxmol, "int3c2e", aosym="s2ij").T)
 
     @cached_property
-    def coefficients(self) -> Floats:
-        """``B^P_mn``, (n_auxiliary, n_pairs)."""
-        metric = scipy.linalg.cho_factor(self.auxmol.intor("int2c2e"), lower=True)
-        return np.asarray(scipy.linalg.cho_solve(metric, self.integrals))
+    def metric(self) -> Floats:
+        """``(P|Q)``."""
+        return np.asarray(self.auxmol.intor("int2c2e"))
+
+    def coulomb(self, X: Floats) -> Floats:
+        """Coulomb potential of a density (n_ao, n_ao)."""
+        return np.asarray(lib.unpack_tril(self._fitted_density(X) @ self.integrals))
+
+    def response(self, C: Floats) -> Callable[[Floats], Floats]:
+        """``X`` to ``[J(X) - K(X) / 2] C`` for few orbitals C (n_ao, n)."""
+        H = self._half_fitted(C)
+
+        def potential(X: Floats) -> Floats:
+            XH = (X @ H.reshape(len(X), -1)).reshape(H.shape)
+            return np.asarray(self.coulomb(X) @ C - 0.5 * self._applied(XH))
+
+        return potential
 
     def fitted(self, left: Floats, right: Floats) -> Floats:
-        """``B^P_pq`` between orbitals (n_auxiliary, n_p, n_q)."""
-        return _between(self.coefficients, left, right)
+        """``B^P_pq`` between orbitals (n_auxiliary, n_p, n_q); the first set is the smaller one."""
+        return np.einsum("mPp,mq->Ppq", self._half_fitted(left), right, optimize=True)
 
-    def excitations(self, C_o: Floats, C_v: Floats) -> Floats:
-        """``(ia|jb)``, (n_o, n_v, n_o, n_v)."""
-        integrals = _between(self.integrals, C_o, C_v)
-        return np.einsum("Pia,Pjb->iajb", integrals, self.fitted(C_o, C_v), optimize=True)
+    def products(self, B: Floats) -> Floats:
+        """``(pq|rs)`` from ``B^P_pq``, (n_p, n_q, n_p, n_q)."""
+        flat = B.reshape(len(B), -1)
+        return np.asarray(flat.T @ (self.metric @ flat)).reshape(2 * B.shape[1:])
 
     def contract(self, two: TwoParticle) -> tuple[float, Floats, Floats]:
         """See `Repulsion.contract`."""
-        left, right = np.zeros_like(two.C_p), np.zeros_like(two.C_q)
-        for row, Gamma in zip(self.integrals, two.Gamma, strict=True):
-            b = lib.unpack_tril(row)
-            left += b @ (two.C_q @ Gamma.T)
-            right += b @ (two.C_p @ Gamma)
-        return 0.5 * float(np.sum(left * two.C_p)), left, right
+        left = self._applied(np.einsum("mq,Ppq->mPp", two.C_q, two.Gamma, optimize=True))
+        energy = 0.5 * float(np.sum(left * two.C_p))
+        if two.p == two.q:
+            return energy, left, left
+        return energy, left, np.einsum("mPp,Ppq->mq", self._half(two.C_p), two.Gamma, optimize=True)
 
-    def gradient(self, pairs: list[Pair], two: TwoParticle | None = None) -> Floats:
-        """See `Repulsion.gradient`."""
-        Gamma = np.zeros_like(self.coefficients)
-        for pair in pairs:
-            self._add_pair(Gamma, pair)
+    def gradients(self, groups: list[list[Pair]], two: TwoParticle | None = None) -> Floats:
+        """See `Repulsion.gradients`."""
+        densities = [self._density(pairs) for pairs in groups]
         if two is not None:
-            for P, row in enumerate(two.Gamma):
-                M = two.C_p @ row @ two.C_q.T
-                Gamma[P] += _pack(0.5 * (M + M.T))
-        return self._gradient(Gamma)
+            densities[-1].add(two.C_p, 0.5 * np.einsum("mq,Ppq->mPp", two.C_q, two.Gamma, optimize=True))
+        rows = np.zeros((len(groups), 3, self.mol.nao))
+        auxiliary_rows = np.zeros((len(groups), 3, self.auxmol.nao))
+        for P, integrals in self._derivatives():
+            for k, density in enumerate(densities):
+                by_orbital, by_auxiliary = density.contract(P, integrals)
+                rows[k] -= 2.0 * by_orbital
+                auxiliary_rows[k][:, P] = 2.0 * by_auxiliary
+        metric_x = self.auxmol.intor("int2c2e_ip1", comp=3)
+        for k, density in enumerate(densities):
+            auxiliary_rows[k] += np.einsum("xPQ,PQ->xP", metric_x, density.gamma(self._half_fitted))
+        return np.array(
+            [
+                over_atoms(self.mol, of_ao.T) + over_atoms(self.auxmol, of_aux.T)
+                for of_ao, of_aux in zip(rows, auxiliary_rows, strict=True)
+            ]
+        )
 
-    def _add_pair(self, Gamma: Floats, pair: Pair) -> None:
-        X, Y, weight = _pack(pair.X), _pack(pair.Y), _multiplicity(self.mol.nao)
-        Gamma += np.outer(self.coefficients @ (weight * Y), X) + np.outer(self.coefficients @ (weight * X), Y)
-        if not pair.exchange:
-            return
-        for P, row in enumerate(self.coefficients):
-            XBY = pair.X @ lib.unpack_tril(row) @ pair.Y
-            Gamma[P] -= 0.5 * pair.exchange * _pack(XBY + XBY.T)
+    def _density(self, pairs: list[Pair]) -> _Density:
+        """Three-index density of pairs."""
+        density = _Density()
+        for pair in pairs:
+            if pair.coulomb:
+                vectors = [self._fitted_density(X) for X in (pair.X, pair.Y)]
+                density.products.append((vectors[0], pair.Y, vectors[1], pair.X))
+            if pair.exchange:
+                H = self._half_fitted(pair.C)
+                density.add(pair.C, -pair.exchange * (pair.Y @ H.reshape(len(H), -1)).reshape(H.shape))
+        return density
 
-    def _gradient(self, Gamma: Floats) -> Floats:
-        mol, auxmol = self.mol, self.auxmol
-        gamma = (Gamma * _multiplicity(mol.nao)) @ self.coefficients.T
-        rows, auxiliary_rows = np.zeros((mol.nao, 3)), np.zeros((auxmol.nao, 3))
-        for first, last in self._blocks():
-            P = slice(auxmol.ao_loc[first], auxmol.ao_loc[last])
-            density = np.asarray(lib.unpack_tril(Gamma[P]))
+    def _fitted_density(self, X: Floats) -> Floats:
+        """``sum_mn B^P_mn X_mn`` (n_auxiliary,)."""
+        folded = X[np.tril_indices(len(X))] * 2.0
+        folded[np.cumsum(np.arange(1, len(X) + 1)) - 1] *= 0.5
+        return np.asarray(scipy.linalg.cho_solve(self._factor, self.integrals @ folded))
+
+    def _half(self, C: Floats) -> Floats:
+        """``(P|mi)`` as (n_ao, n_auxiliary, n)."""
+        half = np.empty((len(C), self.auxmol.nao, C.shape[1]))
+        for P, b in self._unpacked():
+            half[:, P] = (b.reshape(-1, len(C)) @ C).reshape(len(b), *C.shape).transpose(1, 0, 2)
+        return half
+
+    def _half_fitted(self, C: Floats) -> Floats:
+        """``B^P_mi`` as (n_ao, n_auxiliary, n); those of the last orbitals asked for are kept."""
+        for known, half in self._kept:
+            if np.array_equal(known, C):
+                return half
+        rows = self._half(C).transpose(1, 0, 2).reshape(self.auxmol.nao, -1)
+        solved = scipy.linalg.cho_solve(self._factor, rows, overwrite_b=True, check_finite=False)
+        half = np.ascontiguousarray(solved.reshape(-1, *C.shape).transpose(1, 0, 2))
+        self._kept = [(C, half), *self._kept[: KEPT - 1]]
+        return half
+
+    def _applied(self, W: Floats) -> Floats:
+        """``sum_Pn (P|mn) W_nPi``, (n_ao, n)."""
+        found = np.zeros((len(W), W.shape[2]))
+        for P, b in self._unpacked():
+            found += b.transpose(1, 0, 2).reshape(len(W), -1) @ W[:, P].transpose(1, 0, 2).reshape(-1, W.shape[2])
+        return found
+
+    def _unpacked(self) -> Iterator[tuple[slice, Floats]]:
+        """Integrals ``(P|mn)`` in blocks (n_block, n_ao, n_ao)."""
+        size = int(max(BLOCK / self.mol.nao**2, 1))
+        for first in range(0, self.auxmol.nao, size):
+            P = slice(first, min(first + size, self.auxmol.nao))
+            yield P, lib.unpack_tril(self.integrals[P])
+
+    @cached_property
+    def _factor(self) -> tuple[Floats, bool]:
+        return scipy.linalg.cho_factor(self.metric, lower=True)
+
+    def _derivatives(self) -> Iterator[tuple[slice, Floats]]:
+        """``(d_x m n|P)`` in blocks (3, n_block, n, m)."""
+        mol, auxmol, offsets = self.mol, self.auxmol, self.auxmol.ao_loc
+        first, most = 0, max(BLOCK / mol.nao**2, 1)
+        for last in range(1, auxmol.nbas + 1):
+            if last < auxmol.nbas and offsets[last + 1] - offsets[first] <= most:
+                continue
             shells = (0, mol.nbas, 0, mol.nbas, first, last)
-            ip1 = df.incore.aux_e2(mol, auxmol, "int3c2e_ip1", comp=3, shls_slice=shells)
-            rows -= 2.0 * np.einsum("xmnP,Pmn->mx", ip1, density, optimize=True)
-            ip2 = df.incore.aux_e2(mol, auxmol, "int3c2e_ip2", comp=3, shls_slice=shells)
-            auxiliary_rows[P] = -np.einsum("xmnP,Pmn->Px", ip2, density, optimize=True)
-        auxiliary_rows += np.einsum("xPQ,PQ->Px", auxmol.intor("int2c2e_ip1", comp=3), gamma)
-        return over_atoms(mol, rows) + over_atoms(auxmol, auxiliary_rows)
-
-    def _blocks(self) -> list[tuple[int, int]]:
-        """Ranges of auxiliary shells whose derivative integrals fit into a block."""
-        offsets, most = self.auxmol.ao_loc, max(BLOCK / self.mol.nao**2, 1)
-        cuts = [0]
-        for shell in range(1, self.auxmol.nbas):
-            if offsets[shell + 1] - offsets[cuts[-1]] > most:
-                cuts.append(shell)
-        return list(zip(cuts, [*cuts[1:], self.auxmol.nbas], strict=True))
+            integrals = df.incore.aux_e2(mol, auxmol, "int3c2e_ip1", comp=3, shls_slice=shells)
+            yield slice(offsets[first], offsets[last]), integrals.transpose(0, 3, 2, 1)
+            first = last
 
 
-def _between(packed: Floats, left: Floats, right: Floats) -> Floats:
-    """A packed quantity between orbitals (n_auxiliary, n_left, n_right)."""
-    result = np.empty((len(packed), left.shape[1], right.shape[1]))
-    for P, row in enumerate(packed):
-        result[P] = left.T @ lib.unpack_tril(row) @ right
-    return result
+@dataclasses.dataclass(eq=False)
+class _Density:
+    """Three-index density ``Gamma^P = sum a_P Y + b_P X + sum_i (C_i Z^P_i^T + h.c.)``.
 
+    Attributes
+    ----------
+    products
+        Products (a, Y, b, X) of vectors (n_auxiliary,) and matrices (n_ao, n_ao).
+    factors
+        Pairs of orbitals C (n_ao, n) and Z (n_ao, n_auxiliary, n).
+    """
 
-def _pack(matrix: Floats) -> Floats:
-    return matrix[np.tril_indices(len(matrix))]
+    products: list[tuple[Floats, Floats, Floats, Floats]] = dataclasses.field(default_factory=list)
+    factors: list[tuple[Floats, Floats]] = dataclasses.field(default_factory=list)
 
+    def add(self, C: Floats, Z: Floats) -> None:
+        """Add factors, those of the same orbitals to one another."""
+        for k, (known, sum_of_Z) in enumerate(self.factors):
+            if known is C:
+                self.factors[k] = C, sum_of_Z + Z
+                return
+        self.factors.append((C, Z))
 
-def _multiplicity(n: int) -> Floats:
-    """How often each packed element occurs in the matrix: once on the diagonal, twice elsewhere."""
-    return _pack(2.0 - np.eye(n))
+    def gamma(self, half_fitted: Callable[[Floats], Floats]) -> Floats:
+        """Two-index density ``gamma_PQ = sum_mn Gamma^P_mn B^Q_mn``."""
+        n = len(self.products[0][0]) if self.products else self.factors[0][1].shape[1]
+        gamma = np.zeros((n, n))
+        for a, _, b, _ in self.products:
+            gamma += np.outer(a, b) + np.outer(b, a)
+        for C, Z in self.factors:
+            gamma += 2.0 * np.einsum("mPi,mQi->PQ", Z, half_fitted(C), optimize=True)
+        return gamma
+
+    def contract(self, P: slice, integrals: Floats) -> tuple[Floats, Floats]:
+        """``sum_n (d_x m n|P) Gamma^P_mn`` summed over P (3, n_ao), and over m (3, n_block)."""
+        flat = integrals.reshape(3, integrals.shape[1], -1)
+        rows, columns = np.zeros((3, integrals.shape[3])), np.zeros(flat.shape[:2])
+        for a, Y, b, X in self.products:
+            for x in range(3):
+                of_a, of_b = (np.stack([a[P], b[P]]) @ flat[x]).reshape(2, *X.shape)
+                rows[x] += np.einsum("nm,nm->m", of_a, Y) + np.einsum("nm,nm->m", of_b, X)
+                columns[x] += (flat[x] @ Y.ravel()) * a[P]
+                columns[x] += (flat[x] @ X.ravel()) * b[P]
+        if self.factors:
+            density = self._block(P)
+            for x in range(3):
+                traced = np.einsum("Pnm,Pnm->Pm", integrals[x], density)
+                rows[x] += traced.sum(axis=0)
+                columns[x] += traced.sum(axis=1)
+        return rows, columns
+
+    def _block(self, P: slice) -> Floats:
+        """The factors multiplied out (n_block, n_ao, n_ao)."""
+        density = sum(np.matmul(Z[:, P].transpose(1, 0, 2), C.T) for C, Z in self.factors)
+        return np.asarray(density + np.transpose(density, (0, 2, 1)))

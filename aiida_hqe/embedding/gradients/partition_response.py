@@ -9,7 +9,7 @@ import scipy.linalg
 
 from aiida_hqe.embedding.environment import EnvironmentState
 from aiida_hqe.embedding.gradients.relaxation import Relaxed
-from aiida_hqe.embedding.gradients.response import low_level
+from aiida_hqe.embedding.gradients.response import LowLevel, Request
 from aiida_hqe.embedding.localization import owners_of
 from aiida_hqe.embedding.meanfield import EmbeddedState
 from aiida_hqe.embedding.partition import Partition
@@ -32,7 +32,7 @@ class PartitionResponse:
     X: Floats
 
 
-def respond(embedded: EmbeddedState, relaxed: Relaxed, orbitals: Floats, change: Floats) -> PartitionResponse:
+def respond(embedded: EmbeddedState, relaxed: Relaxed, orbitals: Floats, low: LowLevel) -> PartitionResponse:
     """Derivative of a core's energy, without that of the environment, with the Kohn-Sham orbitals.
 
     Parameters
@@ -43,16 +43,15 @@ def respond(embedded: EmbeddedState, relaxed: Relaxed, orbitals: Floats, change:
         Relaxed wave function.
     orbitals
         Embedded orbitals of `relaxed` (n_ao, n).
-    change
-        ``K[D](Delta)`` of ``Delta = gamma - D_A`` (n_ao, n_ao).
+    low
+        Response of the low level.
     """
     state, partition = embedded.state, embedded.partition
     S, C_A, C_B, C_v = state.overlap, partition.core[0], partition.environment[0], state.virtual(0)
     F = state.hcore + state.own_potential[0][0]
-    Delta = relaxed.density - 2.0 * C_A @ C_A.T
     I_c, I_B = orbitals.T @ relaxed.I, C_B.T @ relaxed.I
-    G_A = 4.0 * (change - low_level(state, C_A)(Delta) - F) @ C_A
-    G_B = 4.0 * change @ C_B - S @ orbitals @ I_B.T
+    of_A, of_B = _changes(partition, low, state.occupied(0), relaxed.density - 2.0 * C_A @ C_A.T)
+    G_A, G_B = 4.0 * (of_A - F @ C_A), 4.0 * of_B - S @ orbitals @ I_B.T
     weight = Weight(state, partition)
     z = (C_A.T @ G_B - G_A.T @ C_B) / weight.gap
     W = weight.matrix
@@ -61,7 +60,17 @@ def respond(embedded: EmbeddedState, relaxed: Relaxed, orbitals: Floats, change:
     X = -0.5 * orbitals @ I_c @ orbitals.T - C_B @ I_B @ orbitals.T
     X += -0.5 * C_A @ (C_A.T @ G_A) @ C_A.T - 0.5 * C_B @ (C_B.T @ G_B) @ C_B.T - C_A @ (G_A.T @ C_B) @ C_B.T
     X += C_A @ z @ (C_B.T @ W @ C_B) @ C_B.T
+    if relaxed.X is not None:
+        X += relaxed.X
     return PartitionResponse(T, 0.5 * (X + X.T) + weight.root_derivative(-0.5 * (C_A @ z @ C_B.T + C_B @ z.T @ C_A.T)))
+
+
+def _changes(partition: Partition, low: LowLevel, C_o: Floats, Delta: Floats) -> tuple[Floats, Floats]:
+    """``(K[D](Delta) - K[D_A](Delta)) C_A``, where repulsion cancels, and ``K[D](Delta) C_B``."""
+    C_A, C_B = partition.core[0], partition.environment[0]
+    of_all, of_A = low.kernel([Request(C_o, Delta, np.hstack([C_A, C_B])), Request(C_A, Delta, C_A)])
+    n = C_A.shape[1]
+    return of_all[:, :n] - of_A, of_all[:, n:] + low.repelled(Delta) @ C_B
 
 
 class Weight:

@@ -1,38 +1,116 @@
-"""Linear responses of two-electron potentials: ``K[D](X)`` of the low level, ``G(X)`` of the high level."""
+"""Linear responses of two-electron potentials on orbitals: ``K[D](X) C`` of the low level, ``G(X) C`` of the high level."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from aiida_hqe.embedding.environment import EnvironmentState
+from aiida_hqe.embedding.gradients import grid
+from aiida_hqe.embedding.gradients.density import repulsion_of
+from aiida_hqe.embedding.gradients.fitted import Fitted
 from aiida_hqe.embedding.meanfield import HartreeFock
 from aiida_hqe.frames import Floats
 
 Response = Callable[[Floats], Floats]
-"""Symmetric density change (n_ao, n_ao) to the change of a potential (n_ao, n_ao)."""
+"""Symmetric density change (n_ao, n_ao) to the change of a potential on some orbitals (n_ao, n)."""
+
+ROUGH_LEVEL = 0
+"""Level of the grid whose kernel preconditions the z-vector equations of the environment."""
 
 
-def low_level(state: EnvironmentState, occupied: Floats) -> Response:
-    """Response ``K[D]`` of the Kohn-Sham potential at the density ``D = 2 C C^T``, Coulomb, exchange and kernel f_xc.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """One response of the exchange-correlation potential: ``f_xc[2 C C^T](X)`` on some orbitals.
+
+    Attributes
+    ----------
+    reference
+        Doubly occupied orbitals C (n_ao, n_C).
+    X
+        Change of the density, symmetric (n_ao, n_ao), or a pair (L, R) of orbitals for the symmetric part of ``L R^T``.
+    orbitals
+        What the potential acts on (n_ao, n).
+    """
+
+    reference: Floats
+    X: Floats | tuple[Floats, Floats]
+    orbitals: Floats
+
+
+class LowLevel:
+    """Response of the Kohn-Sham potential: Coulomb, exchange and kernel.
 
     Parameters
     ----------
     state
         Closed-shell environment.
-    occupied
-        Doubly occupied orbitals C (n_ao, n) of the reference density, all of the environment's or those of a core.
     """
-    occupations = np.full(occupied.shape[1], 2.0)
-    return state.mf.gen_response(mo_coeff=occupied, mo_occ=occupations, singlet=None, hermi=1)
+
+    def __init__(self, state: EnvironmentState) -> None:
+        self._state, self._mf = state, state.mf
+        self._share = state.mf._numint.rsh_and_hybrid_coeff(state.mf.xc, spin=0)
+        self.repulsion = repulsion_of(state.mf)
+
+    def repelled(self, X: Floats) -> Floats:
+        """Coulomb and exchange potential of a density change (n_ao, n_ao)."""
+        omega, long_range, share = self._share
+        if not (share or omega) and isinstance(self.repulsion, Fitted):
+            return self.repulsion.coulomb(X)
+        if not (share or omega):
+            return np.asarray(self._mf.get_j(self._state.mol, X, hermi=1))
+        J, K = self._mf.get_jk(self._state.mol, X, hermi=1)
+        potential = J - 0.5 * share * K
+        if omega:
+            K = self._mf.get_k(self._state.mol, X, hermi=1, omega=omega)
+            potential = potential - 0.5 * (long_range - share) * K
+        return np.asarray(potential)
+
+    def kernel(self, requests: list[Request], *, rough: bool = False) -> list[Floats]:
+        """Responses of the exchange-correlation potential in one pass over the grid, (n_ao, n) each."""
+        state, kind = self._state, grid.kind_of(self._state)
+        found = [np.zeros_like(request.orbitals) for request in requests]
+        if kind == "HF":
+            return found
+        points = self._rough if rough else self._mf.grids
+        for block in grid.blocks(state, points, 0 if kind == "LDA" else 1):
+            known: dict[int, Floats] = {}
+
+            def on_points(C: Floats, ao: Floats = block.ao, known: dict[int, Floats] = known) -> Floats:
+                if id(C) not in known:
+                    known[id(C)] = grid.orbitals_on(ao, C, kind)
+                return known[id(C)]
+
+            for request, response in zip(requests, found, strict=True):
+                phi = on_points(request.reference)
+                fxc = grid.functional(state, 2.0 * grid.density_of_pairs(phi, phi, kind), kind)[2]
+                if isinstance(request.X, tuple):
+                    rho = grid.density_of_pairs(on_points(request.X[0]), on_points(request.X[1]), kind)
+                else:
+                    rho = grid.density_of_matrix(block.ao, grid.fold(block.ao, request.X, kind), kind)
+                w = block.weights * np.einsum("xyg,yg->xg", fxc, rho)
+                response += grid.potential_on(block.ao, on_points(request.orbitals), w)
+        return found
+
+    @cached_property
+    def _rough(self) -> Any:
+        """A coarse grid."""
+        grids = self._mf.grids.copy()
+        grids.level, grids.coords, grids.weights, grids.non0tab = ROUGH_LEVEL, None, None, None
+        return grids.build(with_non0tab=True)
 
 
-def high_level(high: HartreeFock) -> Response:
-    """Response ``G(X) = J(X) - K(X) / 2`` of the Hartree-Fock potential, in the integrals of the high level."""
+def high_level(high: HartreeFock, repulsion: Any, orbitals: Floats) -> Response:
+    """Response ``G(X) = J(X) - K(X) / 2`` of the Hartree-Fock potential on `orbitals` (n_ao, n), in its integrals."""
+    if isinstance(repulsion, Fitted):
+        return repulsion.response(orbitals)
 
     def potential(X: Floats) -> Floats:
         J, K = high.mf.get_jk(high.mf.mol, X, hermi=1)
-        return np.asarray(J - 0.5 * K)
+        return np.asarray((J - 0.5 * K) @ orbitals)
 
     return potential

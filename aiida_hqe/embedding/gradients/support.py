@@ -26,16 +26,14 @@ def check(frame: Frame, level: Level) -> None:
 
 def _conditions(frame: Frame, level: Level) -> Iterator[tuple[bool, str, str, str]]:
     """Condition, what is supported, what came, key."""
-    core, embedding, dispersion = level.core, level.embedding, level.environment.dispersion
+    core, embedding = level.force_core or level.core, level.embedding
     shifted = isinstance(embedding.projector, LevelShift)
     yield frame.n_cores > 0, "frames with a quantum core", "a frame without one", "forces"
     yield frame.spin == 0, "closed shells", f"{frame.spin} unpaired electrons", "forces"
     yield core.method in METHODS, f"the methods {', '.join(METHODS)}", core.method, "core.method"
-    yield core.virtuals == "full", "the full virtual space", "a truncated one", "core.virtuals"
     yield embedding.partition == "spade", "the partition spade", embedding.partition, "embedding.partition"
     yield embedding.functional == "linear", "the functional linear", embedding.functional, "embedding.functional"
     yield not shifted, "the projectors huzinaga and fermi-huzinaga", "a level shift", "embedding.projector"
-    yield dispersion is None, "environments without dispersion", str(dispersion), "environment.dispersion"
     xc, what = level.environment.xc, "functionals with a kernel and without non-local correlation"
     yield _differentiable(level.environment), what, xc, "environment.xc"
     fitted = level.environment.density_fit and bool(xc_library(level.environment).rsh_coeff(xc)[0])

@@ -1,7 +1,12 @@
-"""Solution of the coupled-perturbed equations ``(e_a - e_i) z_ai + [A z]_ai = b_ai`` by conjugate gradients."""
+"""Solution of the coupled-perturbed equations ``(e_a - e_i) z_ai + [C_v^T A(z)]_ai = b_ai`` by conjugate gradients.
+
+The preconditioner is the inverse of the orbital energies' part, or of the same equations with a response that is cheaper to
+apply: each step with the true response then gains as many digits as the cheap one has, at what is left an exact solution.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -15,49 +20,94 @@ TOLERANCE = 1e-7
 MAX_CYCLES = 100
 """Applications of the response operator."""
 
+INNER_TOLERANCE = 3e-3
+"""Residual of the preconditioning equations in units of what they are solved for: below what a cheap response is off by."""
 
-def solve(energies: tuple[Floats, Floats], coupling: Callable[[Floats], Floats], b: Floats, what: str) -> Floats:
-    """Solve ``(e_a - e_i) z_ai + [A z]_ai = b_ai``, preconditioned by the orbital energies.
+Coupling = Callable[[Floats], Floats]
+"""``A``: multipliers (n_v, n_o) to the response on the occupied orbitals (n, n_o) in any basis."""
 
-    Parameters
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Equations:
+    """Coupled-perturbed equations of a mean field.
+
+    Attributes
     ----------
     energies
         Those of the occupied (n_o,) and of the virtual orbitals (n_v,), hartree.
+    virtual
+        Virtual orbitals C_v (n, n_v) in the basis of the response.
     coupling
-        The symmetric operator ``A``, (n_v, n_o) to the same shape.
-    b
-        Right-hand side (n_v, n_o).
+        The response; ``C_v^T A`` is symmetric.
     what
-        Name of the equations, for the message.
+        Name of the equations, for messages.
+    rough
+        A response that is nearly the same and much cheaper, if there is one.
+    """
 
-    Returns
-    -------
-    array (n_v, n_o)
+    energies: tuple[Floats, Floats]
+    virtual: Floats
+    coupling: Coupling
+    what: str
+    rough: Coupling | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Solution:
+    """Multipliers (n_v, n_o), the response to them (n, n_o), and the largest element of the residual in hartree."""
+
+    z: Floats
+    response: Floats
+    residual: float
+
+
+def solve(equations: Equations, b: Floats) -> Solution:
+    """Solve the equations for a right-hand side (n_v, n_o).
 
     Raises
     ------
     ConvergenceError
         The residual is above the tolerance after all cycles, or the operator is not positive: the mean field is no minimum.
     """
-    gap = energies[1][:, None] - energies[0][None]
-    z, r = np.zeros_like(b), b.copy()
-    y = r / gap
-    p, rho = y, np.sum(r * y)
-    for _ in range(MAX_CYCLES):
-        if np.abs(r).max(initial=0.0) < TOLERANCE:
-            return z
-        q = gap * p + coupling(p)
-        curvature = np.sum(p * q)
-        if curvature <= 0:
-            break
-        z = z + rho / curvature * p
-        r = r - rho / curvature * q
-        y = r / gap
-        previous, rho = rho, np.sum(r * y)
-        p = y + rho / previous * p
-    residual = float(np.abs(r).max())
+    rough, precondition = equations.rough, _by_energies(equations)
+    if rough is not None:
+        cheap = dataclasses.replace(equations, coupling=rough, rough=None)
+
+        def precondition(r: Floats) -> Floats:
+            z = _iterate(cheap, r, INNER_TOLERANCE * float(np.abs(r).max()), _by_energies(cheap)).z
+            return z if z.any() else _by_energies(cheap)(r)
+
+    found = _iterate(equations, b, TOLERANCE, precondition)
+    if found.residual < TOLERANCE:
+        return found
     raise ConvergenceError(
-        f"the z-vector equations of {what} did not converge (residual {residual:.1e} hartree, below {TOLERANCE:.0e} expected)"
-        f" in {MAX_CYCLES} cycles or met a mean field that is no minimum: check its stability, or set forces to none",
-        residual,
+        f"the z-vector equations of {equations.what} did not converge (residual {found.residual:.1e} hartree, below"
+        f" {TOLERANCE:.0e} expected) in {MAX_CYCLES} cycles or met a mean field that is no minimum: check its stability, or set"
+        " forces to none",
+        found.residual,
     )
+
+
+def _by_energies(equations: Equations) -> Callable[[Floats], Floats]:
+    gap = equations.energies[1][:, None] - equations.energies[0][None]
+    return lambda r: r / gap
+
+
+def _iterate(equations: Equations, b: Floats, tolerance: float, precondition: Callable[[Floats], Floats]) -> Solution:
+    """Conjugate gradients with a preconditioner that may change from step to step; stops early where none descends."""
+    gap, C_v = equations.energies[1][:, None] - equations.energies[0][None], equations.virtual
+    z, response, r, left = np.zeros_like(b), np.zeros((len(C_v), b.shape[1])), b, MAX_CYCLES
+    y = p = precondition(r)
+    while np.abs(r).max(initial=0.0) >= tolerance and left:
+        left -= 1
+        change = equations.coupling(p)
+        q = gap * p + C_v.T @ change
+        curvature, descent = np.sum(p * q), np.sum(r * y)
+        if curvature <= 0 or descent <= 0:
+            break
+        step = descent / curvature
+        z, response, previous = z + step * p, response + step * change, r
+        r = r - step * q
+        y = precondition(r)
+        p = y + np.sum(y * (r - previous)) / descent * p
+    return Solution(z, response, float(np.abs(r).max(initial=0.0)))
