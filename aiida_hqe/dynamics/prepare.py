@@ -38,6 +38,7 @@ def prepare(
     thermostat = {
         "ensemble": "npt" if sampling.ensemble == "npt" else "nvt",
         "friction": max(sampling.friction, _FRICTION),
+        "bias": None,
     }
     simulation = Simulation(assembly, sampling.model_copy(update=thermostat), seed=seed)
     try:

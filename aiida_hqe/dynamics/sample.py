@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
 
+from aiida_hqe.dynamics.checkpoint import Checkpoint, key_of
 from aiida_hqe.dynamics.driver import Driver, Evaluation
 from aiida_hqe.dynamics.region import RegionForce
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.dynamics.simulation import Simulation
 from aiida_hqe.errors import ConvergenceError, HQEError
-from aiida_hqe.frames import Frame, Frames, Scalar
+from aiida_hqe.frames import Floats, Frame, Frames, Scalar
 from aiida_hqe.qmmm.assembly import Assembly
 
 Progress = Callable[[int, int], None]
+
+WRITE_EVERY = 30.0
+"""Seconds of wall time between two checkpoints on disk; what a killed run has lost at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +62,12 @@ def sample(
     interval: int,
     trust_disagreement: float | None = None,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Sample:
     """Run the walkers one after another and keep a frame every `interval` steps.
+
+    At the end of every interval a run starts afresh from its own checkpoint, so that one that was killed and goes on from the
+    file makes the same frames, bit by bit, as one that was not.
 
     Parameters
     ----------
@@ -72,30 +83,93 @@ def sample(
         Force disagreement (eV/angstrom) at which a walker stops; ``None`` for never.
     progress
         Called with (steps done, steps in all).
+    checkpoint
+        File to go on from if it is there, and to write now and then; removed in the end.
 
     Raises
     ------
     InputError
-        The committee does not fit the system, or a cutoff does not fit the box.
+        The committee does not fit the system, a cutoff does not fit the box, or the checkpoint belongs to another run.
+    IntegrityError
+        The checkpoint is damaged.
     ConvergenceError
         A run of the force field alone exploded.
     """
-    walkers = []
+    log = _Log.open(
+        checkpoint, _key(assembly, sampling, [seed, steps, interval, trust_disagreement, committee is None])
+    )
     total = steps * sampling.walkers
-    for number in range(sampling.walkers):
+    walker = None
+    for number in range(len(log.finished), sampling.walkers):
         walker = _Walker(assembly, sampling, committee, seed, number, trust_disagreement)
+        log.resume(walker)
         for done in walker.run(steps, interval):
+            log.note(walker)
             if progress is not None:
                 progress(number * steps + done, total)
-        walkers.append(walker)
-    reasons = [walker.reason for walker in walkers if walker.reason is not None]
-    return Sample(
-        frames=Frames(frame for walker in walkers for frame in walker.frames),
-        assembly=walkers[-1].state,
-        trusted=not reasons,
-        steps=sum(walker.done for walker in walkers),
-        reason=reasons[0] if reasons else None,
-    )
+        log.finish(walker)
+    assert walker is not None
+    log.close()
+    return log.sample(walker.state)
+
+
+def _key(assembly: Assembly, sampling: SamplingSettings, asked: Sequence[Any]) -> str:
+    arrays = {"positions": assembly.positions, "velocities": assembly.velocities, "box": assembly.box}
+    facts = {"asked": asked, "sampling": sampling.model_dump(mode="json"), "system": assembly.system}
+    return key_of(arrays, facts)
+
+
+class _Log:
+    """Frames and ends of walkers, and the file from which a killed run goes on.
+
+    Nothing is written when the last walker has come to an end but for what belongs to the result.
+    """
+
+    def __init__(self, path: Path | None, key: str, found: Checkpoint | None) -> None:
+        self.finished: list[tuple[int, str | None]] = [] if found is None else list(found.finished)
+        self.frames: list[Frame] = [] if found is None else list(found.frames)
+        self._path, self._key, self._found = path, key, found
+        self._written = time.monotonic()
+
+    @classmethod
+    def open(cls, path: Path | None, key: str) -> _Log:
+        return cls(path, key, None if path is None else Checkpoint.read(path, key))
+
+    def resume(self, walker: _Walker) -> None:
+        """Put the first walker after a restart where it was."""
+        if self._found is not None:
+            own = self.frames[len(self.frames) - self._found.own_frames :]
+            self.frames = self.frames[: len(self.frames) - len(own)]
+            walker.restore(self._found, own)
+            self._found = None
+
+    def note(self, walker: _Walker) -> None:
+        """Write a checkpoint if the last one is old."""
+        if self._path is None or walker.reason is not None or time.monotonic() - self._written < WRITE_EVERY:
+            return
+        frames = Frames([*self.frames, *walker.frames])
+        Checkpoint(
+            self._key, self.finished, walker.done, walker.last, walker.heights, frames, len(walker.frames)
+        ).write(self._path)
+        self._written = time.monotonic()
+
+    def finish(self, walker: _Walker) -> None:
+        self.finished.append((walker.done, walker.reason))
+        self.frames += walker.frames
+
+    def sample(self, end: Assembly) -> Sample:
+        reasons = [reason for _, reason in self.finished if reason is not None]
+        return Sample(
+            frames=Frames(self.frames),
+            assembly=end,
+            trusted=not reasons,
+            steps=sum(done for done, _ in self.finished),
+            reason=reasons[0] if reasons else None,
+        )
+
+    def close(self) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
 
 class _Walker:
@@ -125,8 +199,21 @@ class _Walker:
             force=self._force,
             fresh_velocities=number > 0,
         )
+        self.last = self._simulation.checkpoint()
         if driver is not None:
             driver.evaluate(assembly.frame())  # a committee that does not fit the system is an error, not a stop
+
+    @property
+    def heights(self) -> Floats:
+        """Bias potential on its grid, eV; empty without one."""
+        bias = self._simulation.bias
+        return np.zeros(0) if bias is None else bias.heights
+
+    def restore(self, found: Checkpoint, frames: list[Frame]) -> None:
+        """Go on from a checkpoint, with the frames that this walker had kept."""
+        self._simulation.restore(found.state, found.done, found.heights)
+        self.done, self.frames, self.last = found.done, list(frames), found.state
+        self.state = self._simulation.assembly()
 
     def run(self, steps: int, interval: int) -> Iterator[int]:
         """Integrate to the end or until the committee cannot be trusted; yields the steps done at each interval."""
@@ -136,6 +223,7 @@ class _Walker:
                 self._keep()
             if self.reason is None:
                 self.state = self._simulation.assembly()
+                self.last = self._simulation.checkpoint()
             yield self.done
 
     def _advance(self, steps: int) -> None:
@@ -178,6 +266,8 @@ class _Walker:
         """Keep the present frame if it is a sane one; an insane one ends the run."""
         try:
             info: dict[str, Scalar] = {**self._origin, "step": self.done, "temperature": self._simulation.temperature()}
+            if self._simulation.bias is not None:
+                info["coordinate"] = self._simulation.bias.coordinate(self._simulation.context)
             frame = self._assembly.frame(*self._simulation.positions(), info=info)
             frame.check_geometry()
             frame = self._watched(frame)

@@ -4,10 +4,48 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aiida_hqe.settings import Settings
-from aiida_hqe.units import Force, Length, Pressure, Rate, Temperature, Time
+from aiida_hqe.units import Energy, Force, Length, Pressure, Rate, Temperature, Time
+
+
+class BiasSettings(Settings):
+    """Bias along the sum of `distances`, pairs of atoms counted from 0 in the topology, each times its sign (+1 without).
+
+    Attributes
+    ----------
+    kind
+        ``harmonic`` keeps the coordinate about `centre`; ``metadynamics`` drives it out of where it has been, between `lower`
+        and `upper`.
+    width
+        Standard deviation that the harmonic bias allows at the temperature of the run; that of a Gaussian of metadynamics.
+    height, bias_factor, every
+        First height of the Gaussians, factor by which well-tempered metadynamics flattens barriers, and steps between two.
+    """
+
+    kind: Literal["harmonic", "metadynamics"] = "harmonic"
+    distances: list[list[int]] = Field(min_length=1)
+    signs: list[Literal[-1, 1]] | None = None
+    centre: Length | None = None
+    width: Length = Field(0.1, gt=0)
+    lower: Length | None = None
+    upper: Length | None = None
+    height: Energy = Field(0.01, gt=0)
+    bias_factor: float = Field(10.0, gt=1)
+    every: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> BiasSettings:
+        if self.signs is not None and len(self.signs) != len(self.distances):
+            raise ValueError(f"one sign for each of the {len(self.distances)} distances was expected: correct signs")
+        if any(len(set(pair)) != 2 or len(pair) != 2 or min(pair) < 0 for pair in self.distances):
+            raise ValueError("distances between two different atoms, [0, 4] say, were expected: correct them")
+        if self.kind == "harmonic" and self.centre is None:
+            raise ValueError("a centre was expected for a harmonic bias: give one")
+        if self.kind == "metadynamics" and (self.lower is None or self.upper is None or self.lower >= self.upper):
+            raise ValueError("lower below upper was expected for metadynamics: give the range of the coordinate")
+        return self
 
 
 class SamplingSettings(Settings):
@@ -26,6 +64,8 @@ class SamplingSettings(Settings):
         Of the force field: Lennard-Jones terms, switched off over the last angstrom, and particle-mesh Ewald.
     minimize_tolerance
         Root mean square force at which the minimisation before equilibration ends.
+    bias
+        Bias along one coordinate in production; none in preparation.
     platform
         Of OpenMM; ``auto`` is the fastest one there is. Runs on one CPU thread repeat bit by bit, on several they do not.
     constraints
@@ -49,4 +89,5 @@ class SamplingSettings(Settings):
     ewald_tolerance: float = Field(5e-4, gt=0)
     trust_factor: float = Field(10.0, gt=1)
     minimize_tolerance: Force = Field(0.05, gt=0)
+    bias: BiasSettings | None = None
     platform: Literal["auto", "CPU", "Reference", "CUDA", "OpenCL"] = "auto"

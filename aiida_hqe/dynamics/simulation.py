@@ -9,6 +9,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from aiida_hqe.dynamics.bias import Bias
 from aiida_hqe.dynamics.region import RegionForce, hand_over
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.errors import InputError, ResourceError
@@ -63,6 +64,12 @@ class Simulation:
             barostat = openmm.MonteCarloBarostat(sampling.pressure * unit.bar, sampling.temperature * unit.kelvin)
             barostat.setRandomNumberSeed(seeds[2])
             self.system.addForce(barostat)
+        self.bias: Bias | None = None
+        if sampling.bias is not None:
+            n_atoms, periodic = self.system.getNumParticles(), assembly.box is not None
+            self.bias = Bias(sampling.bias, sampling.temperature, n_atoms, periodic)
+            self.system.addForce(self.bias.force)
+        self._steps = 0
         self.integrator = _integrator(sampling, seeds[0])
         name, properties = _platform(sampling.platform)
         self.context = openmm.Context(self.system, self.integrator, openmm.Platform.getPlatformByName(name), properties)
@@ -83,8 +90,33 @@ class Simulation:
         self.context.setVelocitiesToTemperature(*self._draw)
 
     def step(self, steps: int) -> None:
-        """Integrate a number of steps."""
-        self.integrator.step(steps)
+        """Integrate a number of steps; metadynamics deposits its Gaussians on the way."""
+        every = steps if self.bias is None else self.bias.settings.every
+        while steps > 0:
+            chunk = min(steps, every - self._steps % every)
+            self.integrator.step(chunk)
+            self._steps += chunk
+            steps -= chunk
+            if self.bias is not None and self._steps % every == 0:
+                self.bias.deposit(self.context)
+
+    def checkpoint(self) -> bytes:
+        """OpenMM's checkpoint of the present state, from which this run itself goes on afresh.
+
+        A run and one restored from its checkpoint then have the same future to the last bit, for neither remembers more than
+        the other: lists of neighbours, say, which set the order of sums.
+        """
+        state: bytes = self.context.createCheckpoint()
+        self.restore(state, self._steps, None if self.bias is None else self.bias.heights)
+        return state
+
+    def restore(self, state: bytes, steps: int, heights: Floats | None = None) -> None:
+        """Go on from a checkpoint, after this number of steps and with this bias potential (eV)."""
+        self._steps = steps
+        self.context.reinitialize(True)
+        if self.bias is not None and heights is not None:
+            self.bias.restore(self.context, heights)
+        self.context.loadCheckpoint(state)
 
     def minimize(self, tolerance: float, iterations: int = 0) -> None:
         """Minimise the energy until the root mean square force is below `tolerance` (eV/angstrom)."""

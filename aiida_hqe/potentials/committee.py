@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aiida_hqe.baseline.baseline import Baseline, evaluate
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials import storage
@@ -169,19 +170,19 @@ class Committee:
             The frame's elements, charge or spin are not those the committee was trained for.
         """
         self.check(frame)
-        surroundings = Surroundings.of(frame)
+        surroundings = self._stack.surroundings(frame)
         by_level = self._stack.derivatives(frame, surroundings)
         first, last = by_level.get("environment", by_level.get("target")), by_level.get("target")
         assert first is not None
-        last = last or first
+        last, base = last or first, self._baseline(frame)
         return Prediction(
             frame=frame.hash,
-            environment_energies=first.energies,
-            environment_forces=first.forces(surroundings),
-            environment_mm_forces=first.mm_forces(surroundings),
-            energies=last.energies,
-            forces=last.forces(surroundings),
-            mm_forces=last.mm_forces(surroundings),
+            environment_energies=first.energies + base.energy,
+            environment_forces=first.forces(surroundings) + base.forces,
+            environment_mm_forces=first.mm_forces(surroundings) + base.mm_forces,
+            energies=last.energies + base.energy,
+            forces=last.forces(surroundings) + base.forces,
+            mm_forces=last.mm_forces(surroundings) + base.mm_forces,
         )
 
     def predict_batch(self, frames: Iterable[Frame]) -> list[Prediction]:
@@ -191,22 +192,28 @@ class Committee:
     def evaluate(self, frame: Frame) -> Evaluation:
         """Mean forces, dE/dq and disagreement, for dynamics; raises as `predict` does."""
         self.check(frame)
-        surroundings = Surroundings.of(frame)
+        surroundings = self._stack.surroundings(frame)
         by_level = self._stack.derivatives(frame, surroundings)
         spread = by_level[self.force_level]
         driving = by_level.get("target", spread)
-        mean = driving.mean()
+        mean, base = driving.mean(), self._baseline(frame)
         deviations = _deviations(spread, surroundings)
         k = max(self.n_members - 1, 1)
         return Evaluation(
-            energy=float(driving.energies.mean()),
-            forces=mean.forces(surroundings),
-            mm_forces=mean.mm_forces(surroundings),
-            charge_gradient=surroundings.charge_gradient(mean.by_potential, mean.by_field),
+            energy=float(driving.energies.mean()) + base.energy,
+            forces=mean.forces(surroundings) + base.forces,
+            mm_forces=mean.mm_forces(surroundings) + base.mm_forces,
+            charge_gradient=mean.charge_gradient(surroundings) + base.charge_gradient,
             disagreement=float(np.sqrt((deviations**2).sum() / k)),
             energy_disagreement=float(np.sqrt(((driving.energies - driving.energies.mean()) ** 2).sum() / k)),
             member_deviations=deviations,
         )
+
+    def _baseline(self, frame: Frame) -> Baseline:
+        """What the networks' energies are added to; nothing without a baseline."""
+        if self.settings.baseline == "none":
+            return Baseline.nothing(frame)
+        return evaluate(frame, self.settings.baseline)
 
     def check(self, frame: Frame) -> None:
         """Raise `InputError` unless the committee is for this kind of QM region."""
@@ -227,4 +234,4 @@ def _deviations(spread: Derivatives, surroundings: Surroundings) -> Floats:
     deviation = spread.deviation()
     squares = (deviation.forces(surroundings) ** 2).sum(axis=(1, 2))
     squares += (deviation.mm_forces(surroundings) ** 2).sum(axis=(1, 2))
-    return np.sqrt(squares / spread.by_potential.shape[1])
+    return np.sqrt(squares / len(surroundings.potential))

@@ -1,12 +1,17 @@
-r"""`Potential`: a SchNetPack PaiNN that sees the potential and the field of the point charges at its atoms.
+r"""`Potential`: a SchNetPack representation that sees the point charges, and what an energy is made of.
 
 .. math::
     E = s \sum_i \epsilon_i(R; \bar\phi, \mathcal{E}) + \sum_i q_i(R; \bar\phi, \mathcal{E}) \phi_i
 
 with latent charges :math:`q_i` that add up to the total charge Q, and :math:`\bar\phi_i = \phi_i - \langle\phi\rangle`: a
-constant potential c changes the energy by exactly Q c. The potential enters the scalar features of PaiNN
-(Schuett, Unke, Gastegger, ICML 2021), the field is the initial value of its vector features, both with one weight per
-element and feature, so that the energy is invariant under rotations. References of energy are added in `stack`.
+constant potential c changes the energy by exactly Q c. How potential and field enter is up to the representation
+(`aiida_hqe.potentials.representations`), and the energy is invariant under rotations and reflections. References of energy are
+added in `stack`.
+
+With ``mm-elements`` the network sees, in place of potential and field, the MM atoms within its cutoff as atoms of other
+elements (after Boeselt, Thuerlemann and Riniker, JCTC 2021, 17, 2641): they send messages to QM atoms and receive none, and
+have no energy of their own, so that an isolated one contributes nothing. A message is weighted by the charge of its sender:
+what is switched off is silent.
 """
 
 from __future__ import annotations
@@ -15,41 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aiida_hqe.potentials.schnetpack_parts import CosineCutoff, GaussianRBF, PaiNN, build_mlp
+from aiida_hqe.potentials.representations import KINDS, Pairs, Seen, build_representation
+from aiida_hqe.potentials.schnetpack_parts import build_mlp
 from aiida_hqe.potentials.settings import PotentialSettings
-
-
-class FieldPaiNN(PaiNN):
-    """SchNetPack's PaiNN, with scalar and vector inputs of each atom in place of blank initial features."""
-
-    def __init__(self, settings: PotentialSettings) -> None:
-        super().__init__(
-            n_atom_basis=settings.features,
-            n_interactions=settings.interactions,
-            radial_basis=GaussianRBF(settings.radial_functions, settings.cutoff),
-            cutoff_fn=CosineCutoff(settings.cutoff),
-        )
-        self.potential_embedding = nn.Embedding(119, settings.features)
-        self.field_embedding = nn.Embedding(119, settings.features)
-        self.embedding = nn.Embedding(119, settings.features)
-
-    def forward(
-        self, numbers: Tensor, pairs: tuple[Tensor, Tensor], vectors: Tensor, potential: Tensor, field: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Scalar (n, F) and vector (n, 3, F) features of n atoms with potential (n,) and field (n, 3).
-
-        `pairs` are the indices i and j of the pairs of atoms, `vectors` (n_pairs, 3) point from i to j.
-        """
-        distances = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-        directions = vectors / distances
-        filters = self.filter_net(self.radial_basis(distances)) * self.cutoff_fn(distances)[..., None]
-        scalars = (self.embedding(numbers) + self.potential_embedding(numbers) * potential[:, None]).unsqueeze(1)
-        features = self.field_embedding(numbers)[:, None, :] * field[:, :, None]
-        by_layer = torch.split(filters, 3 * self.n_atom_basis, dim=-1)
-        for interaction, mixing, weights in zip(self.interactions, self.mixing, by_layer, strict=True):
-            scalars, features = interaction(scalars, features, weights, directions, *pairs, len(numbers))
-            scalars, features = mixing(scalars, features)
-        return scalars.squeeze(1), features
 
 
 class Potential(nn.Module):
@@ -69,12 +42,12 @@ class Potential(nn.Module):
         super().__init__()
         self.settings = settings
         self.charge = float(charge)
-        self.representation = FieldPaiNN(settings)
+        self.representation = build_representation(settings)
         self.energy = build_mlp(settings.features, 1, n_layers=2)
         self.charges = build_mlp(settings.features, 1, n_layers=2)
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
+    def forward(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor) -> Tensor:
         """Energies (B,) in eV of B configurations of the same n atoms.
 
         Parameters
@@ -83,33 +56,44 @@ class Potential(nn.Module):
             Atomic numbers (n,), the same for every configuration.
         positions, potential, field
             (B, n, 3) angstrom, (B, n) eV/e, (B, n, 3) eV/(e angstrom).
+        near
+            With ``mm-elements``: positions (B, M, 3), charges (B, M) and elements (B, M, any type) of the MM atoms.
         """
-        return self.with_descriptors(numbers, positions, potential, field)[0]
+        return self.with_descriptors(numbers, positions, potential, field, *near)[0]
 
     def with_descriptors(
-        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor
+        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Energies (B,), and the scalar features summed over the atoms (B, F), on which a difference is built."""
-        scalars = self._scalars(numbers, positions, potential, field)
+        scalars = self._scalars(numbers, positions, potential, field, *near)
         energies = self.scale * self.energy(scalars).squeeze(-1).sum(1)
         if self.settings.environment != "blind":
             energies = energies + (self._charges(scalars) * potential).sum(1)
         return energies, scalars.sum(1)
 
-    def latent_charges(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
+    def latent_charges(
+        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor
+    ) -> Tensor:
         """Latent charges (B, n) in e; they add up to the total charge."""
-        return self._charges(self._scalars(numbers, positions, potential, field))
+        return self._charges(self._scalars(numbers, positions, potential, field, *near))
 
-    def _scalars(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
+    def _scalars(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor) -> Tensor:
         batch, n = potential.shape
-        i, j = (torch.from_numpy(index) for index in np.nonzero(~np.eye(n, dtype=bool)))
-        offsets = (torch.arange(batch) * n)[:, None]
-        pairs = ((i + offsets).reshape(-1), (j + offsets).reshape(-1))
+        kinds, i, j, seen, weights = numbers.expand(batch, n), *_among(n), None, None
+        if self.settings.environment == "potential-field":
+            centred = potential - potential.mean(1, keepdim=True)
+            seen = Seen(centred.reshape(-1), field.reshape(-1, 3))
+        elif self.settings.environment == "mm-elements":
+            others, charges, elements = near
+            kinds = torch.cat([kinds, elements.long() + KINDS], dim=1)
+            positions = torch.cat([positions, others], dim=1)
+            i, j, weights = _with_sources(n, i, j, charges)
+        total = kinds.shape[1]
+        offsets = (torch.arange(batch) * total)[:, None]
         vectors = (positions[:, j] - positions[:, i]).reshape(-1, 3)
-        seen = 0.0 if self.settings.environment == "blind" else 1.0
-        centred = (seen * (potential - potential.mean(1, keepdim=True))).reshape(-1)
-        scalars, _ = self.representation(numbers.repeat(batch), pairs, vectors, centred, seen * field.reshape(-1, 3))
-        return scalars.reshape(batch, n, -1)
+        pairs = Pairs((i + offsets).reshape(-1), (j + offsets).reshape(-1), vectors, weights)
+        scalars = self.representation(kinds.reshape(-1), pairs, seen)
+        return scalars.reshape(batch, total, -1)[:, :n]
 
     def _charges(self, scalars: Tensor) -> Tensor:
         n = scalars.shape[1]
@@ -135,10 +119,25 @@ class WithDifference(nn.Module):
 
     weight: Tensor
 
-    def forward(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """Energies (B, 2) of the lower and the higher level; arguments as in `Potential.forward`."""
-        energies, descriptors = self.potential.with_descriptors(numbers, positions, potential, field)
+        energies, descriptors = self.potential.with_descriptors(*inputs)
         return torch.stack([energies, energies + descriptors @ self.weight], dim=1)
+
+
+def _among(n: int) -> tuple[Tensor, Tensor]:
+    """Indices i and j of all ordered pairs of n atoms."""
+    i, j = (torch.from_numpy(index) for index in np.nonzero(~np.eye(n, dtype=bool)))
+    return i, j
+
+
+def _with_sources(n: int, i: Tensor, j: Tensor, charges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of n atoms with those of each atom and each source behind them, and the weights of all (p,)."""
+    batch, sources = charges.shape
+    ones = torch.ones((batch, len(i)), dtype=charges.dtype)
+    weights = torch.cat([ones, charges.repeat(1, n)], dim=1).reshape(-1)
+    atoms, others = torch.arange(n).repeat_interleave(sources), n + torch.arange(sources).repeat(n)
+    return torch.cat([i, atoms]), torch.cat([j, others]), weights
 
 
 def build(settings: PotentialSettings, charge: int, seed: int) -> Potential:

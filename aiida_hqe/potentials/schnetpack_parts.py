@@ -13,6 +13,18 @@ if not hasattr(_dataloader, "T_co"):
     _dataloader.T_co = TypeVar("T_co", covariant=True)  # type: ignore[misc]
 
 from schnetpack.nn import CosineCutoff, GaussianRBF, build_mlp
-from schnetpack.representation import PaiNN
+from schnetpack.nn.ops.so3 import generate_clebsch_gordan_rsh
+from schnetpack.nn.so3 import RealSphericalHarmonics, scalar2rsh
+from schnetpack.representation import FieldSchNet, PaiNN, SO3net
 
-__all__ = ["CosineCutoff", "GaussianRBF", "PaiNN", "build_mlp"]
+__all__ = [
+    "CosineCutoff",
+    "FieldSchNet",
+    "GaussianRBF",
+    "PaiNN",
+    "RealSphericalHarmonics",
+    "SO3net",
+    "build_mlp",
+    "generate_clebsch_gordan_rsh",
+    "scalar2rsh",
+]

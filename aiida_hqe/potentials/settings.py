@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from aiida_hqe.baseline.settings import BaselineName
 from aiida_hqe.settings import Settings
 from aiida_hqe.units import Length
 
@@ -18,15 +19,19 @@ class PotentialSettings(Settings):
     representation, features, interactions, radial_functions, cutoff
         SchNetPack representation, its width, depth, radial basis and cutoff.
     environment
-        ``potential-field``: the network sees potential and field of the point charges; ``blind``: it does not see them.
+        ``potential-field``: the network sees potential and field of the point charges; ``mm-elements``: it sees the MM atoms
+        within its cutoff as elements of their own, each weighted by its charge; ``blind``: it sees nothing of them.
     latent_charges
-        Whether the network predicts charges that interact with the potential.
+        Whether the network predicts charges that interact with the potential; not if it is blind.
+    baseline
+        A cheap method in the same point charges, to which the network learns the difference, and to which it is added.
     """
 
-    representation: Literal["painn"] = "painn"
+    representation: Literal["painn", "fieldschnet", "so3net"] = "painn"
     features: int = Field(32, ge=4)
     interactions: int = Field(2, ge=1)
     radial_functions: int = Field(20, ge=4)
     cutoff: Length = Field(5.0, gt=0)
-    environment: Literal["potential-field", "blind"] = "potential-field"
+    environment: Literal["potential-field", "mm-elements", "blind"] = "potential-field"
     latent_charges: bool = True
+    baseline: BaselineName = "none"

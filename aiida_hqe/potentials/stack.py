@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,34 +18,41 @@ from aiida_hqe.potentials.model import WithDifference, build
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.surroundings import Surroundings
 
+_VARIABLES = 5
+"""A network is differentiated by so many inputs at most: by all but the elements of MM atoms."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Derivatives:
-    """Energies (K,) in eV and their derivatives by positions (K, n, 3), potential (K, n) and field (K, n, 3)."""
+    """Energies (K,) in eV and their derivatives by what the network sees, in the order of `Surroundings.inputs`.
+
+    These are positions (K, n, 3), potential (K, n), field (K, n, 3), and with ``mm-elements`` positions (K, M, 3) and charges
+    (K, M) of what is nearby.
+    """
 
     energies: Floats
-    by_positions: Floats
-    by_potential: Floats
-    by_field: Floats
+    gradients: tuple[Floats, ...]
 
     def mean(self) -> Derivatives:
         """Mean over the members, without the leading axis."""
-        return Derivatives(*(array.mean(axis=0) for array in self._arrays()))
+        return Derivatives(self.energies.mean(axis=0), tuple(array.mean(axis=0) for array in self.gradients))
 
     def deviation(self) -> Derivatives:
         """Deviation of each member from the mean."""
-        return Derivatives(*(array - array.mean(axis=0) for array in self._arrays()))
+        gradients = tuple(array - array.mean(axis=0) for array in self.gradients)
+        return Derivatives(self.energies - self.energies.mean(axis=0), gradients)
 
     def forces(self, surroundings: Surroundings) -> Floats:
         """Forces on the QM atoms, (..., n_qm, 3)."""
-        return surroundings.qm_forces(self.by_positions, self.by_potential, self.by_field)
+        return surroundings.qm_forces(*self.gradients)
 
     def mm_forces(self, surroundings: Surroundings) -> Floats:
         """Forces on the point charges, (..., n_mm, 3)."""
-        return surroundings.mm_forces(self.by_potential, self.by_field)
+        return surroundings.mm_forces(*self.gradients[1:])
 
-    def _arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        return self.energies, self.by_positions, self.by_potential, self.by_field
+    def charge_gradient(self, surroundings: Surroundings) -> Floats:
+        """Derivative by each point charge, (..., n_mm), eV/e."""
+        return surroundings.charge_gradient(*self.gradients[1:])
 
 
 class Stack:
@@ -73,34 +81,37 @@ class Stack:
         self.settings = settings
         self.charge = charge
         self.on_top = learn == "difference" and len(levels) == 2
-        self._graphs: dict[tuple[int, ...], tuple[Function, Floats]] = {}
+        self._graphs: dict[tuple[tuple[int, ...], ...], tuple[Function, Floats]] = {}
+
+    def surroundings(self, frame: Frame) -> Surroundings:
+        """What the networks see of a frame's charges."""
+        return Surroundings.of(frame, reach(self.settings))
 
     def derivatives(self, frame: Frame, surroundings: Surroundings) -> dict[LevelName, Derivatives]:
         """Energies and derivatives of all members for one frame, level by level."""
-        graph, references = self._graph(tuple(frame.numbers.tolist()))
-        centred = frame.positions - frame.positions.mean(axis=0)
-        inputs = (torch.from_numpy(array) for array in (centred, surroundings.potential, surroundings.field))
+        inputs = [torch.from_numpy(array) for array in surroundings.inputs(frame)]
+        if surroundings.nearby is not None:
+            inputs.append(torch.from_numpy(surroundings.nearby.numbers))
+        graph, references = self._graph(tuple(frame.numbers.tolist()), inputs)
         with torch.no_grad():
             energies, *gradients = (tensor.numpy() for tensor in graph(*inputs))
         return {
-            level: Derivatives(energies[:, index] + references[:, index], *(array[:, index] for array in gradients))
+            level: Derivatives(energies[:, index] + references[:, index], tuple(array[:, index] for array in gradients))
             for index, level in enumerate(self.levels)
         }
 
-    def _graph(self, numbers: tuple[int, ...]) -> tuple[Function, Floats]:
-        if numbers not in self._graphs:
-            n = len(numbers)
-            example = torch.arange(3.0 * n, dtype=torch.float64).reshape(n, 3).sin() + torch.arange(n)[:, None]
-            zeros = torch.zeros((n, 3), dtype=torch.float64)
-            graph = record(self._function(numbers), [example, zeros[:, 0].contiguous(), zeros], frozen=True)
+    def _graph(self, numbers: tuple[int, ...], inputs: list[Tensor]) -> tuple[Function, Floats]:
+        key = (numbers, *(tuple(tensor.shape) for tensor in inputs[3:]))
+        if key not in self._graphs:
+            graph = record(self._function(numbers), _example(inputs), frozen=True)
             references = [
                 [member.networks[level].reference(np.array(numbers)) for level in self.levels]
                 for member in self.members
             ]
             if self.on_top:
                 references = [[low, low + high] for low, high in references]
-            self._graphs[numbers] = (graph, np.array(references))
-        return self._graphs[numbers]
+            self._graphs[key] = (graph, np.array(references))
+        return self._graphs[key]
 
     def _function(self, numbers: tuple[int, ...]) -> Function:
         potential, atoms = build(self.settings, self.charge, seed=0), torch.tensor(numbers)
@@ -119,6 +130,18 @@ class Stack:
         return function
 
 
+def reach(settings: PotentialSettings) -> float | None:
+    """Distance (angstrom) within which the network sees MM atoms as atoms; ``None`` where it sees none so."""
+    return settings.cutoff if settings.environment == "mm-elements" else None
+
+
+def _example(inputs: list[Tensor]) -> list[Tensor]:
+    """Tensors like `inputs` to record a graph with, atoms apart from each other."""
+    n = len(inputs[0])
+    first = torch.arange(3.0 * n, dtype=torch.float64).reshape(n, 3).sin() + torch.arange(n)[:, None]
+    return [first, *(torch.zeros_like(tensor) for tensor in inputs[1:3]), *inputs[3:]]
+
+
 def _joined(networks: Mapping[LevelName, Network]) -> dict[str, Tensor]:
     low = {f"potential.{name}": tensor for name, tensor in networks["environment"].state.items()}
     return low | {"weight": networks["target"].state["weight"]}
@@ -127,19 +150,22 @@ def _joined(networks: Mapping[LevelName, Network]) -> dict[str, Tensor]:
 def _derivatives(
     network: nn.Module, states: Sequence[Mapping[str, Tensor]], atoms: Tensor
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """Function of positions, potential, field: energies (K, L) of a network with L outputs, and their three derivatives."""
+    """Function of what the network sees: energies (K, L) of a network with L outputs, and their derivatives."""
     network = network.double().eval()
-    stacked = {name: torch.stack([state[name].double() for state in states]) for name in states[0]}
+    stacked = {
+        name: torch.stack([state[name].double() for state in states])
+        for name, tensor in states[0].items()
+        if tensor.is_floating_point()
+    }
 
-    def energies(
-        positions: Tensor, potential: Tensor, field: Tensor, state: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        values = functional_call(network, state, (atoms, positions[None], potential[None], field[None])).reshape(-1)
+    def energies(*arguments: Any) -> tuple[Tensor, Tensor]:
+        *seen, state = arguments
+        values = functional_call(network, state, (atoms, *(tensor[None] for tensor in seen))).reshape(-1)
         return values, values
 
-    members = vmap(jacrev(energies, argnums=(0, 1, 2), has_aux=True), in_dims=(None, None, None, 0))
-
     def function(*inputs: Tensor) -> tuple[Tensor, ...]:
+        variables = tuple(range(min(len(inputs), _VARIABLES)))
+        members = vmap(jacrev(energies, argnums=variables, has_aux=True), in_dims=(*(None for _ in inputs), 0))
         gradients, values = members(*inputs, stacked)
         return values, *gradients
 

@@ -6,7 +6,8 @@ squared error is
 
 .. math:: |F + J^T g|^2 = |R g - y|^2 + c, \quad y = -Q^T F, \quad c = |F|^2 - |y|^2,
 
-so training costs the same for ten charges as for ten thousand.
+so training costs the same for ten charges as for ten thousand. Where the network sees charges nearby as atoms, their forces have
+a further part; the error of these forces is then computed as it stands, and only the others are reduced.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.training.targets import Targets
+
+Bools = NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +40,8 @@ class Block:
     tensors
         In order: positions (B, n, 3), potential (B, n), field (B, n, 3), its gradient (B, n, 3, 3), energy (B,), forces
         (B, n, 3), factor R (B, 4n, 4n), right-hand side y (B, 4n), remainder c (B,), and what is known of energy, forces
-        and MM forces (B, 3), 1 or 0.
+        and MM forces (B, 3), 1 or 0. With charges nearby also their positions (B, M, 3), charges (B, M), elements
+        (B, M), Jacobian (B, 4n, 3M) and forces (B, 3M).
     """
 
     numbers: tuple[int, ...]
@@ -53,7 +58,13 @@ class Block:
         return Block(self.numbers, hashes, tuple(tensor[index] for tensor in self.tensors))
 
 
-def blocks(frames: Sequence[Frame], wanted: Sequence[Targets], references: Floats, dtype: torch.dtype) -> list[Block]:
+def blocks(
+    frames: Sequence[Frame],
+    wanted: Sequence[Targets],
+    references: Floats,
+    dtype: torch.dtype,
+    reach: float | None = None,
+) -> list[Block]:
     """Sort frames by their atoms, in order of first appearance.
 
     Parameters
@@ -64,6 +75,8 @@ def blocks(frames: Sequence[Frame], wanted: Sequence[Targets], references: Float
         Energies (eV) to subtract, in double precision, one per frame.
     dtype
         Precision of the tensors.
+    reach
+        Distance (angstrom) within which the network sees charges as atoms, if it does.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, frame in enumerate(frames):
@@ -72,40 +85,55 @@ def blocks(frames: Sequence[Frame], wanted: Sequence[Targets], references: Float
         Block(
             numbers,
             tuple(frames[i].hash for i in members),
-            _stack([_row(frames[i], wanted[i], float(references[i])) for i in members], dtype),
+            _stack(_rows([(frames[i], wanted[i], float(references[i])) for i in members], reach), dtype),
         )
         for numbers, members in groups.items()
     ]
 
 
-def _row(frame: Frame, wanted: Targets, reference: float) -> list[Floats]:
-    surroundings = Surroundings.of(frame)
-    factor, right, rest = _reduce(surroundings, wanted.mm_forces)
+def _rows(entries: Sequence[tuple[Frame, Targets, float]], reach: float | None) -> list[list[Floats]]:
+    """Arrays of each frame, those of what is nearby with equal room in all."""
+    seen = [Surroundings.of(frame, reach) for frame, _, _ in entries]
+    places = max((len(one.nearby.charges) for one in seen if one.nearby is not None), default=0)
+    return [_row(*entry, one, places) for entry, one in zip(entries, seen, strict=True)]
+
+
+def _row(frame: Frame, wanted: Targets, reference: float, surroundings: Surroundings, places: int) -> list[Floats]:
+    near = np.zeros(frame.n_mm, dtype=bool)
+    if surroundings.nearby is not None:
+        near[surroundings.nearby.sites] = True
+    factor, right, rest = _reduce(surroundings, wanted.mm_forces, ~near)
     forces = np.zeros((frame.n_qm, 3)) if wanted.forces is None else wanted.forces
     known = np.array([1.0, float(wanted.forces is not None), float(wanted.mm_forces is not None)])
-    return [
-        frame.positions - frame.positions.mean(axis=0),
-        surroundings.potential,
-        surroundings.field,
-        surroundings.gradient,
-        np.array(wanted.energy - reference),
-        forces,
-        factor,
-        right,
-        np.array(rest),
-        known,
-    ]
+    positions, potential, field, *_ = surroundings.inputs(frame)
+    energy = np.array(wanted.energy - reference)
+    row = [positions, potential, field, surroundings.gradient, energy, forces, factor, right, np.array(rest), known]
+    return row + _nearby(surroundings, wanted.mm_forces, places)
 
 
-def _reduce(surroundings: Surroundings, mm_forces: Floats | None) -> tuple[Floats, Floats, float]:
+def _nearby(surroundings: Surroundings, mm_forces: Floats | None, places: int) -> list[Floats]:
+    """Positions, charges, elements, Jacobian and forces of the charges nearby; nothing where the network sees none so."""
+    if surroundings.nearby is None:
+        return []
+    near, size = surroundings.nearby.padded(places), 4 * len(surroundings.potential)
+    jacobian, forces = np.zeros((size, places, 3)), np.zeros((places, 3))
+    if mm_forces is not None:
+        jacobian[:, : len(near.sites)] = surroundings.jacobian.reshape(size, -1, 3)[:, near.sites]
+        forces[: len(near.sites)] = mm_forces[near.sites]
+    return [near.positions, near.charges, near.numbers.astype(float), jacobian.reshape(size, -1), forces.ravel()]
+
+
+def _reduce(surroundings: Surroundings, mm_forces: Floats | None, chosen: Bools) -> tuple[Floats, Floats, float]:
+    """Factor, right-hand side and remainder of the error of the `chosen` forces on charges."""
     size = 4 * len(surroundings.potential)
     factor, right = np.zeros((size, size)), np.zeros(size)
-    if mm_forces is None or mm_forces.size == 0:
+    if mm_forces is None or not chosen.any():
         return factor, right, 0.0
-    orthogonal, triangle = np.linalg.qr(surroundings.jacobian.reshape(size, mm_forces.size).T)
+    forces = mm_forces[chosen].ravel()
+    orthogonal, triangle = np.linalg.qr(surroundings.jacobian[:, :, chosen].reshape(size, -1).T)
     factor[: len(triangle)] = triangle
-    right[: len(triangle)] = -orthogonal.T @ mm_forces.ravel()
-    return factor, right, max(float((mm_forces**2).sum() - (right**2).sum()), 0.0)
+    right[: len(triangle)] = -orthogonal.T @ forces
+    return factor, right, max(float((forces**2).sum() - (right**2).sum()), 0.0)
 
 
 def _stack(rows: list[list[Floats]], dtype: torch.dtype) -> tuple[Tensor, ...]:

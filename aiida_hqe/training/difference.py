@@ -20,6 +20,7 @@ from torch.func import jacrev
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials.member import Network, fit_references
 from aiida_hqe.potentials.model import Potential
+from aiida_hqe.potentials.stack import reach
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import Targets
@@ -82,17 +83,20 @@ def _rows(
     potential: Potential, frame: Frame, want: Targets, settings: TrainingSettings
 ) -> tuple[Floats, Floats, Floats]:
     """Descriptors (F,), and weighted design (rows, F) and right-hand side (rows,) of the forces that are known."""
-    surroundings, atoms = Surroundings.of(frame), torch.from_numpy(frame.numbers.copy())
-    arrays = (frame.positions - frame.positions.mean(axis=0), surroundings.potential, surroundings.field)
-    inputs = tuple(torch.from_numpy(array) for array in arrays)
+    surroundings, atoms = Surroundings.of(frame, reach(potential.settings)), torch.from_numpy(frame.numbers.copy())
+    inputs = tuple(torch.from_numpy(array) for array in surroundings.inputs(frame))
+    near = surroundings.nearby
+    elements = [] if near is None else [torch.from_numpy(near.numbers.copy())]
 
     def descriptors(*inputs: torch.Tensor) -> torch.Tensor:
-        return potential.with_descriptors(atoms, *(tensor[None] for tensor in inputs))[1][0]
+        return potential.with_descriptors(atoms, *(tensor[None] for tensor in (*inputs, *elements)))[1][0]
 
     values = descriptors(*inputs).detach().numpy()
     design, right = [np.zeros((0, len(values)))], [np.zeros(0)]
     if want.forces is not None:
-        jacobians = tuple(tensor.detach().numpy() for tensor in jacrev(descriptors, argnums=(0, 1, 2))(*inputs))
+        jacobians = tuple(
+            tensor.detach().numpy() for tensor in jacrev(descriptors, argnums=tuple(range(len(inputs))))(*inputs)
+        )
         scale = np.sqrt(settings.weight_forces / (3 * frame.n_qm))
         design.append(scale * surroundings.qm_forces(*jacobians).reshape(len(values), -1).T)
         right.append(scale * want.forces.ravel())

@@ -1,10 +1,10 @@
-"""`fit`: Adam on one network, with a validation fold that decides which state is kept."""
+"""`fit`: descent of one network, with a validation fold that decides which state is kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from torch import Tensor
 from aiida_hqe.errors import ConvergenceError
 from aiida_hqe.potentials.model import Potential
 from aiida_hqe.training.batches import Block
+from aiida_hqe.training.feed import Feed, feed
 from aiida_hqe.training.objective import Objective
+from aiida_hqe.training.optimizers import Stepper
 from aiida_hqe.training.settings import TrainingSettings
 
 CHECKS = 25
@@ -64,55 +66,68 @@ def fit(
         The loss of a frame is still not finite after `RETREATS` such retreats.
     """
     objective = Objective(network, settings)
-    flat = objective.flatten(network).requires_grad_()
-    adam = torch.optim.Adam([flat], lr=settings.learning_rate)
-    retreats = 0
-    batches = [list(_batches(block, settings.batch_size, epochs, seed)) for block in training]
-    best = Fit(_with(network, objective, flat), [], math.inf)
+    course = _Descent(objective, network, settings)
+    feeds = [(block, feed(len(block), settings, seed)) for block in training]
+    best = Fit(_with(network, objective, course.parameters), [], math.inf)
     history: list[Step] = []
     every = max(1, epochs // CHECKS)
     for epoch in range(epochs):
-        rate = _rate(settings, epoch / max(epochs - 1, 1)) * 0.5**retreats
-        adam.param_groups[0]["lr"] = rate
-        losses = []
-        for batch in (batch for course in batches for batch in course[epoch]):
-            loss, gradient = objective.loss_and_gradient(flat.detach(), batch)
-            if not _is_finite(loss, gradient):
-                retreats += 1
-                if retreats > RETREATS:
-                    raise _divergence(loss, batch, best)
-                flat = objective.flatten(best.network).requires_grad_()
-                adam = torch.optim.Adam([flat], lr=0.5**retreats * rate)
-                continue
-            norm = float(gradient.norm())
-            flat.grad = gradient * min(1.0, settings.gradient_clip / max(norm, 1e-12))
-            adam.step()
-            losses.append(float(loss.mean()))
+        course.set_rate(_rate(settings, epoch / max(epochs - 1, 1)))
+        losses = [loss for block, source in feeds for loss in course.epoch(block, source, best)]
         if (epoch + 1) % every == 0 or epoch + 1 == epochs:
-            now = _validate(objective, flat.detach(), validation)
-            history.append(
-                {"epoch": epoch + 1, "loss": float(np.mean(losses)) if losses else None, "rate": rate, **now}
-            )
+            now = _validate(objective, course.parameters, validation)
+            mean = float(np.mean(losses)) if losses else None
+            history.append({"epoch": epoch + 1, "loss": mean, "rate": course.rate, **now})
             if now["validation"] < best.validation:
-                best = Fit(_with(network, objective, flat), history, now["validation"])
+                best = Fit(_with(network, objective, course.parameters), history, now["validation"])
             if progress is not None:
                 progress(epoch + 1, epochs)
     return dataclasses.replace(best, history=history)
 
 
+class _Descent:
+    """Parameters on their way down, and how often they had to be taken back."""
+
+    def __init__(self, objective: Objective, network: Potential, settings: TrainingSettings) -> None:
+        self.rate = settings.learning_rate
+        self._objective, self._settings, self._retreats = objective, settings, 0
+        self._stepper = Stepper(objective.flatten(network), settings, self.rate)
+
+    @property
+    def parameters(self) -> Tensor:
+        """Parameters (P,) as they are now."""
+        return self._stepper.parameters
+
+    def set_rate(self, rate: float) -> None:
+        """Learning rate of the next epoch, halved for every retreat so far."""
+        self.rate = rate * 0.5**self._retreats
+        self._stepper.set_rate(self.rate)
+
+    def epoch(self, block: Block, source: Feed, best: Fit) -> list[float]:
+        """Go through one epoch of a block; mean losses of its batches."""
+        losses = []
+        for indices in source.epoch():
+            batch = block.select(indices)
+            loss, gradient = self._objective.loss_and_gradient(self.parameters, batch)
+            if not _is_finite(loss, gradient):
+                self._retreat(loss, batch, best)
+                continue
+            self._stepper.step(gradient)
+            source.learn(indices, loss.tolist())
+            losses.append(float(loss.mean()))
+        return losses
+
+    def _retreat(self, loss: Tensor, batch: Block, best: Fit) -> None:
+        self._retreats += 1
+        if self._retreats > RETREATS:
+            raise _divergence(loss, batch, best)
+        start = self._objective.flatten(best.network)
+        self._stepper = Stepper(start, self._settings, 0.5**self._retreats * self.rate)
+
+
 def _rate(settings: TrainingSettings, part: float) -> float:
     first, last = settings.learning_rate, settings.final_learning_rate
     return last + (first - last) * 0.5 * (1.0 + math.cos(math.pi * part))
-
-
-def _batches(block: Block, size: int, epochs: int, seed: int) -> Iterator[list[Block]]:
-    """Batches of each epoch, all full: the last one is filled from the start of the permutation."""
-    generator = np.random.default_rng(seed)
-    size = min(size, len(block))
-    for _ in range(epochs):
-        order = generator.permutation(len(block))
-        filled = np.resize(order, math.ceil(len(block) / size) * size)
-        yield [block.select(part.tolist()) for part in filled.reshape(-1, size)]
 
 
 def _validate(objective: Objective, flat: Tensor, validation: Sequence[Block]) -> dict[str, float]:

@@ -23,16 +23,16 @@ from aiida_hqe.training.settings import TrainingSettings
 
 
 def frame_losses(
-    energy: Callable[[Tensor, Tensor, Tensor], Tensor], tensors: tuple[Tensor, ...], settings: TrainingSettings
+    energy: Callable[..., Tensor], tensors: tuple[Tensor, ...], settings: TrainingSettings
 ) -> tuple[Tensor, Tensor]:
     """Losses (B,) and squared errors (B, 3) of energy per atom, QM and MM forces; derivatives are kept in the graph.
 
-    `energy` maps positions, potential and field to energies (B,).
+    `energy` maps positions, potential and field, and with charges nearby their positions, charges and elements, to energies (B,).
     """
-    positions, potential, field, gradient, wanted, forces, factor, right, rest, known = tensors
-    inputs = tuple(tensor.detach().requires_grad_() for tensor in (positions, potential, field))
-    energies = energy(*inputs)
-    by_positions, by_potential, by_field = torch.autograd.grad(
+    positions, potential, field, gradient, wanted, forces, factor, right, rest, known, *near = tensors
+    inputs = tuple(tensor.detach().requires_grad_() for tensor in (positions, potential, field, *near[:1]))
+    energies = energy(*inputs, *near[1:3])
+    by_positions, by_potential, by_field, *by_near = torch.autograd.grad(
         energies.sum(), inputs, create_graph=True, materialize_grads=True
     )
     n = potential.shape[1]
@@ -40,13 +40,12 @@ def frame_losses(
     found = by_potential[..., None] * field - by_positions - through_field
     joined = torch.cat([by_potential[..., None], by_field], dim=-1).reshape(len(potential), -1)
     reduced = (factor * joined[:, None, :]).sum(-1) - right
+    on_charges = (reduced**2).sum(1) + rest
+    if by_near:
+        nearby = (near[3] * joined[:, :, None]).sum(1) + by_near[0].reshape(len(potential), -1) + near[4]
+        on_charges = on_charges + (nearby**2).sum(1)
     squares = torch.stack(
-        [
-            ((energies - wanted) / n) ** 2,
-            ((found - forces) ** 2).sum((1, 2)) / (3 * n),
-            ((reduced**2).sum(1) + rest) / (3 * n),
-        ],
-        dim=1,
+        [((energies - wanted) / n) ** 2, ((found - forces) ** 2).sum((1, 2)) / (3 * n), on_charges / (3 * n)], dim=1
     )
     weights = torch.tensor(
         [settings.weight_energy, settings.weight_forces, settings.weight_mm_forces], dtype=squares.dtype
@@ -95,7 +94,7 @@ class Objective:
         parts = torch.split(flat, [shape.numel() for shape in self.shapes.values()])
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
-    def _energy(self, flat: Tensor, numbers: tuple[int, ...]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def _energy(self, flat: Tensor, numbers: tuple[int, ...]) -> Callable[..., Tensor]:
         state, atoms = self.unflatten(flat), torch.tensor(numbers)
         return lambda *inputs: functional_call(self.network, state, (atoms, *inputs))
 

@@ -26,8 +26,16 @@ class TrainingSettings(Settings):
     weight_energy, weight_forces, weight_mm_forces
         Weights in the loss (`aiida_hqe.training.objective`) of squared errors of energies (per QM atom), QM forces and MM
         forces, both kinds of forces normalised by the number of QM atoms.
+    target_weight_energy, target_weight_forces, target_weight_mm_forces
+        The same for the target level; ``None`` takes those above. Where the target's forces are of another method than its
+        energies (composite forces), both cannot be met, and these weights say which is.
     warm_start
         Whether a training goes on from the committee of the round before, if it is given one.
+    data, data_fraction
+        Frames of an epoch: ``all``, or ``adaptive``, this fraction of them, chosen by their losses (`aiida_hqe.training.feed`):
+        new frames and those about to be forgotten often, the others now and then.
+    optimizer, weight_decay
+        ``adam``, ``adamw`` or ``core`` (optional extra ``core``), and the weight decay of the latter two; ``None`` is their own.
     held_out
         Fraction of each batch of labels kept for calibration, never trained on.
     """
@@ -44,6 +52,19 @@ class TrainingSettings(Settings):
     weight_energy: float = Field(1.0, ge=0)
     weight_forces: float = Field(1.0, ge=0)
     weight_mm_forces: float = Field(5.0, ge=0)
+    target_weight_energy: float | None = Field(None, ge=0)
+    target_weight_forces: float | None = Field(None, ge=0)
+    target_weight_mm_forces: float | None = Field(None, ge=0)
     held_out: float = Field(0.25, gt=0, lt=1)
     warm_start: bool = True
+    data: Literal["all", "adaptive"] = "all"
+    data_fraction: float = Field(0.3, gt=0, le=1)
+    optimizer: Literal["adam", "adamw", "core"] = "adam"
+    weight_decay: float | None = Field(None, ge=0)
     precision: Literal["float32", "float64"] = "float32"
+
+    def of_level(self, level: Literal["environment", "target"]) -> TrainingSettings:
+        """These settings with the weights of `level` as the weights."""
+        names = ("weight_energy", "weight_forces", "weight_mm_forces")
+        own = {name: getattr(self, f"target_{name}") for name in names} if level == "target" else {}
+        return self.model_copy(update={name: weight for name, weight in own.items() if weight is not None})

@@ -34,7 +34,8 @@ def levels_of(frames: Frames) -> list[LevelName]:
     Raises
     ------
     InputError
-        Fewer than two frames, frames without a label, levels or kinds of forces mixed, or several charges or spins.
+        Fewer than two frames, frames without a label, levels, kinds of forces or methods of forces mixed, or several
+        charges or spins.
     """
     if len(frames) < 2:
         raise InputError(f"at least two labelled frames are needed to train (got {len(frames)}): label more")
@@ -50,6 +51,13 @@ def levels_of(frames: Frames) -> list[LevelName]:
                 f"one kind of label was expected in a training set ({sum(having)} of {len(frames)} frames have {field};"
                 f" frame {frames[having.index(False)].hash[:12]} has not): label all frames at the same level"
             )
+    methods = sorted({str(frame.info.get("force_method", "that of the energies")) for frame in frames})
+    if len(methods) > 1:
+        raise InputError(
+            f"target forces of one method were expected in a training set (got {', '.join(methods)}): label all frames at"
+            " the same level",
+            "force_method",
+        )
     regions = sorted({(frame.charge, frame.spin) for frame in frames})
     if len(regions) > 1:
         raise InputError(
@@ -62,6 +70,12 @@ def targets(frame: Frame, level: LevelName) -> Targets:
     """Label of `frame` at `level`, which must be one of `levels_of`."""
     energy, forces, mm_forces = (getattr(frame, name) for name in _FIELDS[level])
     return Targets(energy, forces, mm_forces)
+
+
+def baseline(frame: Frame) -> Targets:
+    """Label of the frame's baseline, which it must have."""
+    assert frame.baseline_energy is not None
+    return Targets(frame.baseline_energy, frame.baseline_forces, frame.baseline_mm_forces)
 
 
 def difference(frame: Frame) -> Targets:

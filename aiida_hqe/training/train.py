@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from aiida_hqe.baseline.baseline import with_baseline
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import Floats, Frames
+from aiida_hqe.frames import Floats, Frame, Frames
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.member import LevelName, Member, Network, fit_references
 from aiida_hqe.potentials.model import Potential, build
 from aiida_hqe.potentials.settings import PotentialSettings
+from aiida_hqe.potentials.stack import reach
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.training.batches import blocks
 from aiida_hqe.training.difference import fit_difference
 from aiida_hqe.training.fit import Fit, Step, fit
 from aiida_hqe.training.settings import TrainingSettings
-from aiida_hqe.training.targets import Targets, difference, levels_of, targets
+from aiida_hqe.training.targets import Targets, baseline, difference, levels_of, targets
 
 Progress = Callable[[int, int], None]
 
@@ -42,7 +44,7 @@ def train_member(
     Parameters
     ----------
     frames
-        Labelled frames of one charge and spin, at the same level(s).
+        Labelled frames of one charge and spin, at the same level(s). A baseline that they do not carry is computed.
     potential, training
         Architecture; objective and schedule.
     member, seed
@@ -67,12 +69,15 @@ def train_member(
         The loss became NaN; the message names the frames.
     """
     levels = levels_of(frames)
+    frames = with_baseline(frames, potential.baseline)
     learn = training.learn if len(levels) == 2 else "direct"
     course = _Course(frames, potential, training, learn, member, seed, progress, levels, initial)
     networks: dict[LevelName, Network] = {}
     for level in levels:
         networks[level] = course.train(level, networks.get("environment"))
     summary = {"frames": len(frames), "validation_frames": len(course.held), "levels": course.summary}
+    if "force_method" in frames[0].info:
+        summary["force_method"] = frames[0].info["force_method"]
     committee = Committee(
         [Member(member, seed, networks, summary)],
         settings=potential,
@@ -113,7 +118,7 @@ class _Course:
         """Train the network of `level`, after that of the environment."""
         if level == "target" and self.learn == "difference" and environment is not None:
             return self._difference(environment)
-        wanted = [targets(frame, level) for frame in self.frames]
+        wanted = [self._wanted(frame, level) for frame in self.frames]
         start, network = self._start(level, wanted, environment)
         references = np.array([start.reference(frame.numbers) for frame in self.frames])
         result = self._fit(level, network, wanted, references)
@@ -122,11 +127,16 @@ class _Course:
         state = {name: tensor.detach().clone() for name, tensor in result.network.state_dict().items()}
         return Network(state, start.references, wanted[0].forces is not None)
 
+    def _wanted(self, frame: Frame, level: LevelName) -> Targets:
+        """What the network is to give: the label, less the baseline if there is one."""
+        label = targets(frame, level)
+        return label if self.potential.baseline == "none" else label - baseline(frame)
+
     def _difference(self, environment: Network) -> Network:
         potential = build(self.potential, self.frames[0].charge, seed=0)
         potential.load_state_dict(dict(environment.state))
         wanted = [difference(frame) for frame in self.frames]
-        found = fit_difference(potential, self.frames, wanted, self.held, self.training)
+        found = fit_difference(potential, self.frames, wanted, self.held, self.training.of_level("target"))
         step: Step = {"loss": found.loss, "validation": found.validation, "ridge": found.strength}
         origin: Step = {"member": self.member, "level": "target"}
         self.history.append(origin | step)
@@ -136,7 +146,13 @@ class _Course:
     def _fit(self, level: LevelName, network: Potential, wanted: list[Targets], references: Floats) -> Fit:
         chosen = [[i for i in range(len(wanted)) if (i in self.held) == held] for held in (False, True)]
         training, validation = (
-            blocks([self.frames[i] for i in part], [wanted[i] for i in part], references[part], self.dtype)
+            blocks(
+                [self.frames[i] for i in part],
+                [wanted[i] for i in part],
+                references[part],
+                self.dtype,
+                reach(self.potential),
+            )
             for part in chosen
         )
         trained = self.levels if self.learn != "difference" else self.levels[:1]
@@ -145,7 +161,8 @@ class _Course:
         progress = self.progress
         report = None if progress is None else lambda epoch, _: progress(done + epoch, total)
         seed = _seed(self.seed, self.member, level, "batches")
-        return fit(network, training, validation, self.training, epochs=self._epochs(level), seed=seed, progress=report)
+        settings = self.training.of_level(level)
+        return fit(network, training, validation, settings, epochs=self._epochs(level), seed=seed, progress=report)
 
     def _epochs(self, level: LevelName) -> int:
         if self.initial is not None:

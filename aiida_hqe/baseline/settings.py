@@ -1,0 +1,8 @@
+"""Names of the baselines."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+BaselineName = Literal["none", "gfn1-xtb", "gfn2-xtb", "hf-minimal"]
+"""``gfn1-xtb`` and ``gfn2-xtb`` need the optional extra ``xtb``; ``hf-minimal`` is Hartree-Fock in STO-3G by PySCF."""
