@@ -26,6 +26,9 @@ CAMPAIGN = "aiida.workflows:hqe.campaign"
 CALCULATION = "aiida.calculations:hqe."
 """What the process type of every CalcJob of ours starts with."""
 
+LABELLING = "aiida.workflows:hqe.label"
+"""Process type of a labelling."""
+
 STEPS = ("label", "train", "sample", "prepare", "predict")
 """Kinds of jobs; where several run at a time, progress is that of the first."""
 
@@ -99,6 +102,8 @@ class Calculation:
         Its output ``status`` (`aiida_hqe.jobs.files.Status`); empty where there is none.
     workdir
         Folder that it runs in, where that is on this machine.
+    threads
+        Threads that it says it was given, otherwise those that the campaign asked for.
     """
 
     pk: int
@@ -111,11 +116,17 @@ class Calculation:
     cached: bool
     status: dict[str, Any]
     workdir: Path | None
+    threads: int = 1
 
     @property
     def seconds(self) -> float:
         """Wall time (s) of the job itself, without its wait in a queue."""
         return float(self.status.get("seconds", 0.0))
+
+    @property
+    def core_seconds(self) -> float:
+        """Wall time on every thread that it was given (s)."""
+        return self.threads * self.seconds
 
     @property
     def terminated(self) -> bool:
@@ -211,6 +222,7 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
     call = "caller--inner" if depth == 2 else "caller--job"
     rows = query.dict()
     statuses = linked([row["job"]["id"] for row in rows], "status", project="attributes")
+    asked = threads(pk)
     for row in rows:
         job, attributes = row["job"], row["job"]["attributes"]
         local = row["computer"]["transport_type"] == "core.local" and "remote_workdir" in attributes
@@ -225,6 +237,7 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
             cached=job[f"extras.{CACHED_FROM}"] is not None,
             status=statuses.get(job["id"], {}),
             workdir=Path(attributes["remote_workdir"]) if local else None,
+            threads=statuses.get(job["id"], {}).get("threads") or asked,
         )
 
 
@@ -254,7 +267,7 @@ def jobs_by_step(pk: int) -> dict[tuple[int, str], list[Calculation]]:
 
 
 def threads(pk: int) -> int:
-    """Threads of each job of campaign `pk`."""
+    """Threads that campaign `pk` asked for, for each of its jobs."""
     query = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
     key = "attributes.resources.threads"
     query.append(orm.Dict, with_outgoing="campaign", edge_filters={"label": "campaign"}, project=key)
@@ -265,7 +278,7 @@ def round_costs(pk: int) -> dict[int, float]:
     """Core seconds of all jobs of each round of campaign `pk`; a job that caching gave counts with what it cost once."""
     costs: dict[int, float] = {}
     for (number, _), jobs in jobs_by_step(pk).items():
-        costs[number] = costs.get(number, 0.0) + threads(pk) * sum(job.seconds for job in jobs)
+        costs[number] = costs.get(number, 0.0) + sum(job.core_seconds for job in jobs)
     return costs
 
 
@@ -292,10 +305,22 @@ def _counter(job: Calculation) -> tuple[int, int]:
 
 
 def reused_labels(pk: int) -> tuple[int, int]:
-    """Of campaign `pk`: labels that caching handed out again, and all labels."""
-    cached = {calculation.pk: calculation.cached for calculation in calculations(pk) if calculation.step == "label"}
-    counts = linked(list(cached), "frames", project="attributes.n_frames", only=FramesData)
-    return sum(count for job, count in counts.items() if cached[job]), sum(counts.values())
+    """Of campaign `pk`: labels taken from earlier calculations, by caching or from earlier batches, and all labels."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
+    query.append(orm.WorkChainNode, with_incoming="campaign", filters={"process_type": LABELLING}, tag="labelling")
+    makers = {"or": [{"process_type": f"{CALCULATION}label"}, {"process_type": {"like": "%.labelling.reuse"}}]}
+    query.append(
+        orm.CalculationNode,
+        with_incoming="labelling",
+        filters=makers,
+        project=["process_type", f"extras.{CACHED_FROM}"],
+        tag="maker",
+    )
+    query.append(FramesData, with_incoming="maker", edge_filters={"label": "frames"}, project="attributes.n_frames")
+    rows = query.all()
+    reused = sum(count for kind, cached, count in rows if cached is not None or kind.endswith(".reuse"))
+    return reused, sum(count for _, _, count in rows)
 
 
 def without_creator(*, declared: set[str] | None = None) -> list[str]:

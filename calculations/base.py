@@ -70,7 +70,7 @@ class HQECalculation(CalcJob):
         code.withmpi = False
         info = CalcInfo()
         info.codes_info = [code]
-        info.prepend_text = "\n".join(f"export {name}={self.inputs.threads}" for name in _THREADS)
+        info.prepend_text = "\n".join(["umask 077", *(f"export {name}={self.inputs.threads}" for name in _THREADS)])
         info.local_copy_list = self.copies()
         info.retrieve_list = [*self.RESULTS, files.STATUS]
         self.write(folder)

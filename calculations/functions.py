@@ -1,4 +1,4 @@
-"""Calcfunctions of the campaign: splitting, gathering, selecting, partitioning and assembling, each a node of the graph.
+"""Calcfunctions of the campaign: selecting, partitioning, sharing, assembling and calibrating, each a node of the graph.
 
 Their science is in the rooms below; they only turn nodes into its arguments and its results into nodes.
 """
@@ -15,19 +15,9 @@ from aiida_hqe.calculations.settings import SelectionStep
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import Frame, Frames
+from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.predictions import Prediction
-
-LOST = {"error_kind": "resource", "message": "its label job ended without a result for it"}
-"""Reason of a frame whose label job was killed before it came to it."""
-
-
-@calcfunction
-def split(frames: FramesData, batches: Int) -> dict[str, FramesData]:
-    """Split frames into at most `batches` batches by turns, so that each has frames from everywhere: ``batch_00``, ..."""
-    parts = _deal(frames.frames, batches.value)
-    return {f"batch_{number:02d}": FramesData.from_frames(Frames(part)) for number, part in enumerate(parts)}
 
 
 @calcfunction
@@ -37,40 +27,6 @@ def share(settings: Dict, batches: Int) -> dict[str, Dict]:
     parts = _deal(job.members, batches.value)
     shares = [job.model_copy(update={"members": list(part)}) for part in parts]
     return {f"job_{number:02d}": Dict(share.model_dump(mode="json")) for number, share in enumerate(shares)}
-
-
-@calcfunction
-def gather(flagged: FramesData, **results: FramesData | Dict) -> dict[str, FramesData | Dict]:
-    """Gather what label jobs brought for the flagged frames, in their order.
-
-    Parameters
-    ----------
-    flagged
-        Frames that were sent to be labelled.
-    results
-        Labelled batches (`FramesData`) and quarantined frames (`Dict`: hash to error_kind and message).
-
-    Returns
-    -------
-    dict
-        ``frames`` (labelled, if any) and ``failed`` (if any). A frame that no job reports about is quarantined as well:
-        labelled + failed = flagged.
-    """
-    labelled: dict[str, Frame] = {}
-    failed: dict[str, Any] = {}
-    for result in results.values():
-        if isinstance(result, FramesData):
-            labelled |= {frame.hash: frame for frame in result.frames}
-        else:
-            failed |= result.get_dict()
-    hashes = flagged.frames.unique().hashes
-    outputs: dict[str, FramesData | Dict] = {}
-    if labelled:
-        outputs["frames"] = FramesData.from_frames(Frames(labelled[key] for key in hashes if key in labelled))
-    quarantined = {key: failed.get(key, LOST) for key in hashes if key not in labelled}
-    if quarantined:
-        outputs["failed"] = Dict(quarantined)
-    return outputs
 
 
 @calcfunction
@@ -159,6 +115,25 @@ def partition(
         "held_out": Frames([*before["held_out"], *(frame for frame in new if frame.hash in chosen)]),
     }
     sets["labels"] = Frames([*sets["training_set"], *sets["held_out"]])
+    return {name: FramesData.from_frames(part) for name, part in sets.items() if part}
+
+
+@calcfunction
+def divide(frames: FramesData, held_out: FramesData) -> dict[str, FramesData]:
+    """Divide given labels as they were divided before, so that a committee is never judged on what it was trained on.
+
+    Returns
+    -------
+    dict
+        ``training_set``: `frames` without `held_out`, only if that leaves any; ``held_out``; ``labels``: both together.
+    """
+    kept = held_out.frames.unique()
+    hashes = set(kept.hashes)
+    sets = {
+        "training_set": Frames(frame for frame in frames.frames.unique() if frame.hash not in hashes),
+        "held_out": kept,
+    }
+    sets["labels"] = Frames([*sets["training_set"], *kept])
     return {name: FramesData.from_frames(part) for name, part in sets.items() if part}
 
 

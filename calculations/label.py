@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
+from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.orm import Dict
 
@@ -11,6 +14,7 @@ from aiida_hqe.calculations.base import HQECalculation, copy, valid, write_setti
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.jobs import files
+from aiida_hqe.jobs.deadline import WALLTIME
 
 
 class LabelCalculation(HQECalculation):
@@ -31,14 +35,32 @@ class LabelCalculation(HQECalculation):
         spec.output(
             "failed", valid_type=Dict, required=False, help="Frames without a label: hash to error_kind and message."
         )
-        spec.exit_code(
-            500,
-            "ERROR_UNFINISHED",
-            invalidates_cache=True,
-            message="the job ended early: {done} of {total} frames were tried",
+        spec.output(
+            "unfinished",
+            valid_type=Dict,
+            required=False,
+            help="Frames that the job did not come to: their hashes, the one it was working on, and why it ended.",
         )
+        tried = "{done} of {total} frames were tried"
+        spec.exit_code(500, "ERROR_UNFINISHED", invalidates_cache=True, message=f"the job ended early: {tried}")
+        spec.exit_code(501, "ERROR_OUT_OF_WALLTIME", invalidates_cache=True, message=f"the time ran out: {tried}")
+        spec.exit_code(502, "ERROR_OUT_OF_MEMORY", invalidates_cache=True, message=f"the memory ran out: {tried}")
         spec.exit_code(510, "ERROR_SOME_FAILED", message="{failed} of {total} frames failed; the others are labelled")
         spec.exit_code(520, "ERROR_ALL_FAILED", message="every frame of the batch failed: {message}")
+        spec.exit_code(
+            530,
+            "ERROR_SOME_LACKED_RESOURCES",
+            invalidates_cache=True,
+            message="{failed} of {total} frames failed, and the machine was to blame: {message}",
+        )
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Tell the job its wall time as well, so that it ends before it is killed."""
+        info = super().prepare_for_submission(folder)
+        walltime = self.inputs.metadata.options.get("max_wallclock_seconds")
+        if walltime:
+            info.prepend_text += f"\nexport {WALLTIME}={int(walltime)}"
+        return info
 
     def write(self, folder: Folder) -> None:
         """Write the level."""
@@ -47,3 +69,12 @@ class LabelCalculation(HQECalculation):
     def copies(self) -> list[tuple[str, str, str]]:
         """Frames to label."""
         return [copy(self.inputs.frames, files.FRAMES)]
+
+
+def level_key(level: Level) -> str:
+    """Identity of a label, next to the hash of its frame: equal keys mean equal numbers (docs/caching.md).
+
+    It stands in the attribute ``level`` of every batch that a label job made, and holds `LabelCalculation.CACHE_VERSION`.
+    """
+    text = json.dumps(level.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"hqe-label {LabelCalculation.CACHE_VERSION} {text}".encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from aiida_hqe.predictions import Prediction
 from aiida_hqe.selection.calibration import calibrate
 
 K = 4
-FUNCTIONS = "aiida_hqe.calculations.functions"
+FUNCTIONS = "aiida_hqe.calculations"
+LEVEL_KEY = "0" * 64
 THRESHOLD = 0.05
 
 
@@ -72,10 +74,11 @@ def prediction(frame: Frame, spread: float) -> Prediction:
 
 def committee_file(directory: Path) -> Path:
     """A committee file without tensors: a header is all that its node reads."""
-    document = {
-        "members": list(range(K)), "elements": [1, 8], "levels": ["environment"], "force_level": "environment",
-        "learn": "difference", "checksum": "0",
+    document: dict[str, Any] = {
+        "members": {str(number): {} for number in range(K)}, "elements": [1, 8], "levels": ["environment"],
+        "force_level": "environment", "learn": "difference",
     }  # fmt: skip
+    document["checksum"] = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     header = json.dumps({"__metadata__": {"hqe": json.dumps(document)}}).encode()
     path = directory / "committee.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)
@@ -85,10 +88,11 @@ def committee_file(directory: Path) -> Path:
 class Builder:
     """Stores processes and their links in the order in which a campaign makes them."""
 
-    def __init__(self, directory: Path, computer: orm.Computer, document: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, computer: orm.Computer, document: dict[str, Any], **inputs: orm.Data) -> None:
         self.directory, self.computer = directory, computer
         campaign = orm.WorkChainNode(process_type=queries.CAMPAIGN, label=document["name"])
-        campaign.base.links.add_incoming(orm.Dict(document).store(), LinkType.INPUT_WORK, "campaign")
+        for label, node in {"campaign": orm.Dict(document).store(), **inputs}.items():
+            campaign.base.links.add_incoming(node, LinkType.INPUT_WORK, label)
         campaign.base.attributes.set("process_state", "running")
         self.campaign = campaign.store()
         self.processes: list[orm.ProcessNode] = [self.campaign]
@@ -97,8 +101,11 @@ class Builder:
         self.processes.append(node.store())
         return node
 
-    def work(self, name: str, label: str) -> Any:
+    def work(self, name: str, label: str, **inputs: orm.Data) -> Any:
         node = orm.WorkChainNode(process_type=f"aiida.workflows:hqe.{name}")
+        for key, data in inputs.items():
+            node.base.links.add_incoming(data, LinkType.INPUT_WORK, key)
+        node.base.attributes.set_many({"process_state": "finished", "exit_status": 0})
         node.base.links.add_incoming(self.campaign, LinkType.CALL_WORK, label)
         return self._stored(node)
 
@@ -115,7 +122,7 @@ class Builder:
         node = orm.CalcFunctionNode(process_type=f"{FUNCTIONS}.{name}")
         for key, data in inputs.items():
             node.base.links.add_incoming(data, LinkType.INPUT_CALC, key)
-        node.base.links.add_incoming(caller or self.campaign, LinkType.CALL_CALC, name)
+        node.base.links.add_incoming(caller or self.campaign, LinkType.CALL_CALC, name.rpartition(".")[2])
         node.base.attributes.set_many({"process_state": "finished", "exit_status": 0})
         return self._stored(node)
 
@@ -129,19 +136,25 @@ class Builder:
         write_predictions(path, predictions)
         return orm.SinglefileData(path)
 
-    def status(self, job: orm.CalcJobNode, seconds: float) -> None:
+    def status(self, job: orm.CalcJobNode, seconds: float, **entries: Any) -> None:
         status = {"state": "finished", "seconds": seconds, "peak_memory": 300.0, "versions": {"pyscf": "2.14.0"}}
-        self.made(job, "status", orm.Dict(status))
+        self.made(job, "status", orm.Dict(status | entries))
 
     def sample(self, number: int, frames: Frames, **inputs: orm.Data) -> FramesData:
+        inputs["settings"] = self.made(self.function("settings.next_settings"), "sample", orm.Dict({"seed": number}))
         job = self.job("sample", self.work("sample", f"sample_{number:02d}"), "sample", **inputs)
         self.status(job, 10.0)
         return self.made(job, "frames", FramesData.from_frames(frames))
 
     def label(self, number: int, flagged: FramesData, done: Frames) -> tuple[orm.CalcJobNode, FramesData]:
-        job = self.job("label", self.work("label", f"label_{number:02d}"), "batch_00", frames=flagged)
-        self.status(job, 2.0 * len(done))
-        node = self.made(job, "frames", FramesData.from_frames(done))
+        labelling = self.work("label", f"label_{number:02d}", frames=flagged)
+        job = self.job("label", labelling, "batch_00", frames=flagged)
+        self.status(job, 2.0 * len(done), **({"threads": 4} if number else {}))
+        node = FramesData.from_frames(done)
+        node.base.attributes.set_many({"level": LEVEL_KEY, "label_seconds": 2.0 * len(done)})
+        self.made(job, "frames", node)
+        gather = self.function("labelling.gather", labelling, flagged=flagged, frames_00=node)
+        gathered = {"frames": FramesData.from_frames(done)}
         lost = (
             {frame.hash: {"error_kind": "convergence", "message": "no SCF"} for frame in flagged.frames}
             if not done
@@ -153,6 +166,9 @@ class Builder:
         missing = {key: value for key, value in missing.items() if key not in node.frames.hashes}
         if missing:
             self.made(job, "failed", orm.Dict(missing))
+            gathered["failed"] = orm.Dict(missing)
+        for label, output in gathered.items():
+            self.made(gather, label, output).base.links.add_incoming(labelling, LinkType.RETURN, label)
         return job, node
 
 
@@ -161,19 +177,21 @@ def build(directory: Path, computer: orm.Computer, document: dict[str, Any] = DO
     builder = Builder(directory, computer, document)
     first = Frames(labelled(water(number, reason="first set", rank=number + 1, step=number)) for number in range(6))
     sampled = builder.sample(0, Frames(frame.unlabelled() for frame in first))
-    select = builder.function("select", frames=sampled)
+    select = builder.function("functions.select", frames=sampled)
     flagged = builder.made(select, "flagged", FramesData.from_frames(sampled.frames))
     job_0, labels_0 = builder.label(0, flagged, first)
-    partition = builder.function("partition", frames=labels_0)
+    partition = builder.function("functions.partition", frames=labels_0)
     training = builder.made(partition, "training_set", FramesData.from_frames(Frames(first[:4])))
     held_out = builder.made(partition, "held_out", FramesData.from_frames(Frames(first[4:])))
     train = builder.job("train", builder.work("train", "train_00"), "job_00", frames=training)
     builder.status(train, 30.0)
-    committee = builder.made(train, "committee", CommitteeData.from_file(committee_file(directory)))
+    part = builder.made(train, "committee", CommitteeData.from_file(committee_file(directory)))
+    assemble = builder.function("functions.assemble", part_00=part)
+    committee = builder.made(assemble, "result", CommitteeData.from_file(committee_file(directory)))
     expected = [prediction(frame, 0.1) for frame in first]
     predict = builder.job("predict", builder.campaign, "held_out_00", committee=committee, frames=held_out)
     predictions = builder.made(predict, "predictions", builder.predictions(expected[4:]))
-    fit = builder.function("calibrate", frames=held_out, predictions=predictions)
+    fit = builder.function("functions.calibrate", frames=held_out, predictions=predictions)
     found = calibrate(held_out.frames, expected, 0.6).model_dump(mode="json")
     calibration = builder.made(fit, "calibration", orm.Dict(found))
 
@@ -182,24 +200,23 @@ def build(directory: Path, computer: orm.Computer, document: dict[str, Any] = DO
     )
     second = Frames(water(10 + number, rank=number + 1, step=number, **info) for number in range(3))
     sampled = builder.sample(1, second, committee=committee)
-    select = builder.function("select", frames=sampled, calibration=calibration)
+    select = builder.function("functions.select", frames=sampled, calibration=calibration)
     flagged = builder.made(select, "flagged", FramesData.from_frames(second))
     job_1, labels_1 = builder.label(1, flagged, Frames(labelled(frame) for frame in second[:2]))
     predict = builder.job("predict", builder.campaign, "expect_01", committee=committee, frames=flagged)
     builder.made(predict, "predictions", builder.predictions([prediction(frame, 0.2) for frame in second]))
 
     everything = Frames([*first, *labels_1.frames])
-    outputs = {
-        "calibration": calibration, "committee": committee, "held_out": held_out,
-        "labels": builder.made(builder.function("partition", frames=labels_1), "labels", FramesData.from_frames(everything)),
-    }  # fmt: skip
+    partition = builder.function("functions.partition", frames=labels_1)
+    labels = builder.made(partition, "labels", FramesData.from_frames(everything))
+    outputs = {"calibration": calibration, "committee": committee, "held_out": held_out, "labels": labels}
     _finish(builder, outputs)
     return Graph(builder.campaign, committee, first, second, [job_0, job_1])
 
 
 def _finish(builder: Builder, outputs: dict[str, orm.Data]) -> None:
     verdict = builder.made(
-        builder.function("verdict"), "result", orm.Dict({"converged": False, "reason": "not converged"})
+        builder.function("assessment.verdict"), "result", orm.Dict({"converged": False, "reason": "not converged"})
     )
     for label, node in {**outputs, "verdict": verdict}.items():
         node.base.links.add_incoming(builder.campaign, LinkType.RETURN, label)

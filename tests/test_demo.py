@@ -54,9 +54,8 @@ def test_every_node_of_frames_and_committees_has_a_creator(campaign: orm.WorkCha
 
 def test_the_labelled_frames_are_the_flagged_ones_and_the_first_set(campaign: orm.WorkChainNode) -> None:
     flagged = [key for node in outputs_of(campaign, "select", "flagged") for key in node.frames.hashes]
-    jobs = [node for node in campaign.called_descendants if node.process_type == "aiida.calculations:hqe.label"]
-    labelled = [key for job in jobs if "frames" in job.outputs for key in job.outputs.frames.frames.hashes]
-    failed = [key for job in jobs if "failed" in job.outputs for key in job.outputs.failed.get_dict()]
+    labelled = [key for node in outputs_of(campaign, "gather", "frames") for key in node.frames.hashes]
+    failed = [key for node in outputs_of(campaign, "gather", "failed") for key in node.get_dict()]
     assert len(flagged) == len(set(flagged))
     assert len(labelled) == len(set(labelled))
     assert set(labelled) | set(failed) == set(flagged)

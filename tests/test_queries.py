@@ -56,6 +56,13 @@ def test_the_jobs_of_a_campaign_are_found_with_their_round(graph: Graph) -> None
     assert queries.threads(graph.campaign.pk) == 2
 
 
+def test_a_job_costs_its_time_on_the_threads_that_it_says_it_was_given(graph: Graph) -> None:
+    jobs = {job.pk: job for job in queries.calculations(graph.campaign.pk)}
+    first, second = (jobs[job.pk] for job in graph.label_jobs)
+    assert (first.threads, first.core_seconds) == (2, 24.0)  # silent: as many as the campaign asked for
+    assert (second.threads, second.core_seconds) == (4, 16.0)
+
+
 def test_cached_label_jobs_count_as_reused_labels(graph: Graph) -> None:
     assert queries.reused_labels(graph.campaign.pk) == (0, 8)
     graph.label_jobs[0].base.extras.set(queries.CACHED_FROM, "0" * 36)
@@ -120,6 +127,8 @@ def test_a_frame_is_found_by_the_beginning_of_its_hash(graph: Graph) -> None:
     frame = graph.flagged[1].hash
     assert lineage.find(frame[:14])[0]["frame"] == frame
     with pytest.raises(InputError, match="no campaign here labelled"):
+        lineage.find("ffffffffffff")
+    with pytest.raises(InputError, match="hash of a frame"):
         lineage.find("zzzz")
     with pytest.raises(InputError, match="give more"):
         lineage.find("")

@@ -12,7 +12,7 @@ from aiida.plugins import CalculationFactory, WorkflowFactory
 
 from aiida_hqe.calculations.assessment import assess, learning_curve, reason_to_stop, verdict
 from aiida_hqe.calculations.base import valid
-from aiida_hqe.calculations.functions import partition, select
+from aiida_hqe.calculations.functions import divide, partition, select
 from aiida_hqe.calculations.settings import first_settings, next_settings
 from aiida_hqe.campaign.schema import Campaign
 from aiida_hqe.data.committee import CommitteeData
@@ -21,7 +21,7 @@ from aiida_hqe.workchains.base import HQEWorkChain, ending, given, outputs
 from aiida_hqe.workchains.submission import builder_from_campaign, resolved
 
 STOP = "hqe_stop"
-"""Extra that asks a running campaign to end after its present round."""
+"""Extra that asks a running campaign to end at its next step."""
 
 
 class CampaignWorkChain(HQEWorkChain):
@@ -38,18 +38,22 @@ class CampaignWorkChain(HQEWorkChain):
         spec.input("campaign", valid_type=Dict, validator=valid(Campaign), help="The campaign file, validated.")
         spec.input("files", valid_type=FolderData, help="The files that its system names.")
         spec.input("frames", valid_type=FramesData, required=False, help="Labelled frames to start from.")
+        spec.input(
+            "held_out", valid_type=FramesData, required=False, help="Those of `frames` that `committee` never saw."
+        )
         spec.input("committee", valid_type=CommitteeData, required=False, help="Committee to train on from at first.")
         spec.outline(
             cls.start,
             while_(cls.goes_on)(
                 if_(cls.needs_sample)(cls.sample, cls.select),
                 if_(cls.has_flagged)(cls.label, cls.quarantine),
-                if_(cls.has_labels)(cls.partition, cls.train),
+                if_(cls.has_labels)(cls.partition, if_(cls.trains)(cls.train)),
                 cls.assess,
             ),
             cls.predict,
             cls.conclude,
         )
+        spec.inputs.validator = _starts_completely
         _define_outputs(spec)
         _define_exit_codes(spec)
 
@@ -98,7 +102,8 @@ class CampaignWorkChain(HQEWorkChain):
         self.ctx.trained = {}
         self.ctx.assessments = []
         self.ctx.committees = []
-        self.ctx.assembly = None
+        self.ctx.assembly = self.ctx.cause = None
+        self.ctx.untrained = False
         self.node.base.extras.set_many({"hqe_rounds": [], "hqe_round": 0, "hqe_done": 0, "hqe_total": 0})
 
     def goes_on(self) -> bool:
@@ -110,8 +115,8 @@ class CampaignWorkChain(HQEWorkChain):
         self.ctx.cause = None
         if reason_to_stop(Campaign.model_validate(self.ctx.plan), last.get_dict()) is not None:
             return False
-        if self.node.base.extras.get(STOP, False):
-            self.ctx.cause = Str("stopped by the user after this round")
+        if self._stopped:
+            self.ctx.cause = Str(f"stopped by the user in round {self._round}")
             return False
         self.ctx.settings = next_settings(self.inputs.campaign, last, self.ctx.trained["calibration"])
         self._begin()
@@ -149,8 +154,8 @@ class CampaignWorkChain(HQEWorkChain):
         return None
 
     def has_flagged(self) -> bool:
-        """Whether any frame is to be labelled."""
-        return "flagged" in self.ctx.selected
+        """Whether any frame is to be labelled, and the user has not asked for the end."""
+        return "flagged" in self.ctx.selected and not self._stopped
 
     def label(self) -> Any:
         """Label the flagged frames; meanwhile the committee says what it expects of them."""
@@ -170,7 +175,8 @@ class CampaignWorkChain(HQEWorkChain):
             self.ctx.failures[f"failed_{self._round:02d}"] = self.ctx.labelled["failed"]
         if not self.ctx.labelling.is_finished_ok:
             self.report(ending(self.ctx.labelling))
-            if self._round == 0 or "failed" not in self.ctx.labelled:
+            machine = self.ctx.labelling.exit_status == 410
+            if self._round == 0 or machine or "failed" not in self.ctx.labelled:
                 return self._end("ERROR_LABELLING", ending(self.ctx.labelling))
         return None
 
@@ -183,7 +189,10 @@ class CampaignWorkChain(HQEWorkChain):
     def partition(self) -> Any:
         """Divide the new labels into training and held-out ones, and add them to those of before."""
         before = {name: node for name, node in self.ctx.sets.items() if name != "labels"}
-        self.ctx.sets = dict(partition(self.ctx.labelled["frames"], self.ctx.settings["select"], **before))
+        if "held_out" in self.inputs and not self.needs_sample():
+            self.ctx.sets = dict(divide(self.inputs.frames, self.inputs.held_out))
+        else:
+            self.ctx.sets = dict(partition(self.ctx.labelled["frames"], self.ctx.settings["select"], **before))
         counts = {
             name: self.ctx.sets[name].n_frames if name in self.ctx.sets else 0 for name in ("training_set", "held_out")
         }
@@ -192,6 +201,11 @@ class CampaignWorkChain(HQEWorkChain):
                 "ERROR_TOO_FEW_LABELS", f"{counts['training_set']} to train on and {counts['held_out']} held out"
             )
         return None
+
+    def trains(self) -> bool:
+        """Whether there is time to learn from the labels: not when the user has asked for the end."""
+        self.ctx.untrained = self._stopped
+        return not self.ctx.untrained
 
     def train(self) -> Any:
         """Train on from the last committee, and calibrate."""
@@ -219,31 +233,34 @@ class CampaignWorkChain(HQEWorkChain):
             if not self.ctx.expectation.is_finished_ok:
                 return self._end("ERROR_PREDICTION", ending(self.ctx.expectation))
             found["predictions"] = self.ctx.expectation.outputs.predictions
-        found |= {name: self.ctx.sets[name] for name in ("training_set", "held_out")}
-        found |= {"labelled": found.pop("frames", None), "calibration": self.ctx.trained["calibration"]}
+        found |= {name: self.ctx.sets.get(name) for name in ("training_set", "held_out")}
+        found |= {"labelled": found.pop("frames", None), "calibration": self.ctx.trained.get("calibration")}
         found["previous"] = self.ctx.assessments[-1] if self.ctx.assessments else None
         self._record(assess(self.ctx.settings["round"], **given(**found)))
         return None
 
     def predict(self) -> Any:
-        """Let the committee of every round predict the final held-out labels; the last one has done so already."""
+        """Let the committee of every round predict the final held-out labels; the last one may have done so already."""
+        if not self.ctx.committees:
+            return
         self._progress("comparing rounds")
-        held_out = self.ctx.sets["held_out"]
-        for number, committee in self.ctx.committees[:-1]:
-            inputs = self.job(f"held_out_{number:02d}", committee=committee, frames=held_out)
+        for number, committee in self.ctx.committees if self.ctx.untrained else self.ctx.committees[:-1]:
+            inputs = self.job(f"held_out_{number:02d}", committee=committee, frames=self.ctx.sets["held_out"])
             self.to_context(comparisons=append_(self.submit(CalculationFactory("hqe.predict"), inputs)))
 
     def conclude(self) -> Any:
-        """Draw the learning curve and give the verdict."""
-        points = {}
+        """Draw the learning curve, where there is a committee, and give the verdict."""
+        points: dict[int, Any] = {}
         for (number, _), job in zip(self.ctx.committees, self.ctx.get("comparisons", []), strict=False):
             if not job.is_finished_ok:
                 return self._end("ERROR_PREDICTION", ending(job))
             points[number] = job.outputs.predictions
-        points[self.ctx.committees[-1][0]] = self.ctx.trained["predictions"]
+        if self.ctx.committees and not self.ctx.untrained:
+            points[self.ctx.committees[-1][0]] = self.ctx.trained["predictions"]
         curve = {f"predictions_{number:02d}": node for number, node in points.items()}
         curve |= {f"assessment_{number:02d}": self.ctx.assessments[number] for number in points}
-        self.out("learning_curve", learning_curve(self.ctx.sets["held_out"], **curve))
+        if points:
+            self.out("learning_curve", learning_curve(self.ctx.sets["held_out"], **curve))
         cause = {} if self.ctx.cause is None else {"cause": self.ctx.cause}
         self.out("verdict", verdict(self.inputs.campaign, self.ctx.assessments[-1], **cause))
         self._put_out()
@@ -253,6 +270,11 @@ class CampaignWorkChain(HQEWorkChain):
     @property
     def _round(self) -> int:
         return int(self.ctx.settings["round"].value)
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether the user has asked for the end."""
+        return bool(self.node.base.extras.get(STOP, False))
 
     @property
     def _members(self) -> int:
@@ -302,6 +324,12 @@ class CampaignWorkChain(HQEWorkChain):
         self._put_out()
         self._progress("failed")
         return self.exit_codes[code].format(round=self._round, reason=reason)
+
+
+def _starts_completely(inputs: Any, _namespace: Any) -> str | None:
+    if "held_out" in inputs and not {"frames", "committee"} <= set(inputs):
+        return "held_out says which of the frames the committee never saw: give frames and committee with it"
+    return None
 
 
 def _define_outputs(spec: Any) -> None:

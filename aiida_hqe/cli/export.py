@@ -115,6 +115,9 @@ def _import_archive(file: Path) -> None:
     from aiida.common.exceptions import AiidaException
     from aiida.tools.archive import import_archive
 
+    from aiida_hqe.data.archive import check_archive
+
+    check_archive(file)
     try:
         import_archive(file)
     except AiidaException as error:

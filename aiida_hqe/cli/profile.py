@@ -56,6 +56,7 @@ def enter(folder: Path) -> Path:
     try:
         for path in (folder / ".aiida", temporary, *(folder / name for name in _CACHES.values())):
             path.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
     except OSError as error:
         raise InputError(
             f"{folder}: a folder that can be written was expected ({error.strerror}): choose another"

@@ -9,10 +9,11 @@ from aiida_hqe.campaign.schema import Campaign
 
 
 def reuse(profile: str, campaign: Campaign, directory: Path) -> str:
-    """One sentence on what AiiDA's caching would hand out again in a profile.
+    """One sentence on the labels of a profile that would not be computed again.
 
-    A campaign is determined by its file: same settings, seed and system files, same frames. So the labels of an equal earlier
-    campaign are those that caching reuses; of another one, none can be told before its frames are sampled.
+    A label is found again by the frame and the level. A campaign is determined by its file: same settings, seed and system
+    files, same frames. So the labels of an equal earlier campaign are all reused; of another one, only those of the same level
+    can be, and which, no one can tell before its frames are sampled.
 
     Parameters
     ----------
@@ -26,22 +27,19 @@ def reuse(profile: str, campaign: Campaign, directory: Path) -> str:
     InputError
         There is no such profile.
     """
+    from aiida_hqe.calculations.label import level_key
     from aiida_hqe.cli import profile as profiles
+    from aiida_hqe.provenance import labelled_at
 
     profiles.load(profile)
-    if not _caches():
-        return f"nothing: caching of hqe.* is off in profile {profile!r}"
     equal = _equal_campaigns(campaign, directory)
-    if not equal:
-        return f"no equal campaign in profile {profile!r}: what is reused is known only once frames are sampled"
-    pk, labels = max(equal, key=lambda found: found[1])
-    return f"{labels} labels, those of the equal campaign {pk} in profile {profile!r}"
-
-
-def _caches() -> bool:
-    from aiida.manage.caching import get_use_cache
-
-    return get_use_cache(identifier="aiida.calculations:hqe.label")
+    if equal:
+        pk, labels = max(equal, key=lambda found: found[1])
+        return f"{labels} labels, those of the equal campaign {pk} in profile {profile!r}"
+    held = sum(node.n_frames for node in labelled_at(level_key(campaign.levels)))
+    if not held:
+        return f"nothing: profile {profile!r} holds no label of this level"
+    return f"of the {held} labels of this level in profile {profile!r} those whose frames are sampled again"
 
 
 def _equal_campaigns(campaign: Campaign, directory: Path) -> list[tuple[int, int]]:

@@ -31,6 +31,7 @@ FILE_COMMANDS = {
     "check": Entry("aiida_hqe.cli.setup:check", "Validate a campaign file and set its system up."),
     "plan": Entry("aiida_hqe.cli.setup:plan", "Dry run: sizes, processes and cost of a campaign."),
     "label": Entry("aiida_hqe.cli.label:label", "Label frames with quantum-core embedding."),
+    "cores": Entry("aiida_hqe.cli.cores:cores", "Propose quantum cores: what changes between frames."),
     "train": Entry("aiida_hqe.cli.train:train", "Train a committee on labelled frames."),
     "predict": Entry("aiida_hqe.cli.predict:predict", "Energies, forces and their bounds from a committee."),
     "sample": Entry("aiida_hqe.cli.sample:sample", "ML/MM dynamics driven by a committee."),
@@ -42,10 +43,11 @@ CAMPAIGN_COMMANDS = {
     "watch": Entry("aiida_hqe.cli.watch:watch", "Follow a running campaign.", profile=True),
     "why": Entry("aiida_hqe.cli.why:why", "Why a frame was labelled, and what that cost.", profile=True),
     "report": Entry("aiida_hqe.cli.report:report", "One self-contained page about a campaign.", profile=True),
+    "audit": Entry("aiida_hqe.cli.audit:audit", "Verify that a campaign's provenance is whole.", profile=True),
     "export": Entry("aiida_hqe.cli.export:export", "Write a campaign's frames, committee or archive.", profile=True),
     "import": Entry("aiida_hqe.cli.export:import_", "Bring frames, a committee or an archive in.", profile=True),
-    "stop": Entry("aiida_hqe.cli.control:stop", "End a campaign cleanly after its present round.", profile=True),
-    "extend": Entry("aiida_hqe.cli.control:extend", "Go on from where a campaign stopped.", profile=True),
+    "stop": Entry("aiida_hqe.cli.control:stop", "End a campaign cleanly at its next step.", profile=True),
+    "extend": Entry("aiida_hqe.cli.extend:extend", "Go on from where a campaign stopped.", profile=True),
 }
 
 MACHINE_COMMANDS = {

@@ -91,9 +91,11 @@ def split(frames: Frames, settings: TrainFile) -> tuple[Frames, Frames]:
 
 def train_committee(frames: Frames, settings: TrainFile, seed: int) -> Committee:
     """Every member, one after the other, with progress on standard error."""
+    from aiida_hqe.baseline.baseline import with_baseline
     from aiida_hqe.potentials.committee import Committee
     from aiida_hqe.training.train import train_member
 
+    frames = with_baseline(frames, settings.potential.baseline)
     trained, members = [], settings.training.members
     with Bar(f"training {members} members") as bar:
         for member in range(members):

@@ -17,11 +17,12 @@ class FramesData(SinglefileData):
     """A batch of QM/MM frames. The file is deterministic, so that equal batches hash equal.
 
     Attributes hold summaries only: `n_frames`, `n_labelled` (environment level), `n_target` (target energy), `elements`
-    (atomic numbers of the QM regions), `n_qm` and `n_mm` (the most of a frame), and the quartiles of `disagreement` where
-    the frames carry it.
+    (atomic numbers of the QM regions), `n_qm` and `n_mm` (the most of a frame), the quartiles of `disagreement` where
+    the frames carry it, and `index`: the beginning of each frame's hash, so that a query finds the nodes that hold a frame.
     """
 
     FILENAME = "frames.h5"
+    DIGITS = 16
 
     @classmethod
     def from_frames(cls, frames: Frames) -> FramesData:
@@ -100,6 +101,7 @@ def _summary(frames: Frames) -> dict[str, Any]:
         "n_qm": max((frame.n_qm for frame in frames), default=0),
         "n_mm": max((frame.n_mm for frame in frames), default=0),
         "elements": sorted({int(number) for frame in frames for number in frame.numbers}),
+        "index": "".join(f"|{key[: FramesData.DIGITS]}" for key in frames.hashes),
     }
     spread = [float(frame.info["disagreement"]) for frame in frames if "disagreement" in frame.info]
     if spread:

@@ -54,6 +54,9 @@ FINAL = "final.h5"
 STATUS = "status.json"
 """How a job ended: `Status`. It is written last, and always unless the job was killed."""
 
+CHECKPOINT = "sample.checkpoint"
+"""From which a killed sampling job goes on; gone when it is finished."""
+
 PROGRESS = "progress.json"
 """Counter that a running job rewrites: ``{"done": 3, "total": 24}``."""
 
@@ -70,6 +73,8 @@ class Status(Settings):
         Branch of the error tree and its one line, where the job failed.
     seconds, peak_memory
         Wall time (s) and peak resident memory (MB) of the job.
+    threads
+        Threads that the job was given; ``None`` in what an earlier version wrote.
     versions
         Versions of the packages that made the numbers.
     counts
@@ -81,6 +86,7 @@ class Status(Settings):
     message: str | None = None
     seconds: float = 0.0
     peak_memory: float = 0.0
+    threads: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     counts: dict[str, float] = Field(default_factory=dict)
 

@@ -50,11 +50,18 @@ def run(name: str, directory: Path) -> int:
         update={
             "seconds": time.perf_counter() - start,
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000.0,
+            "threads": threads(),
             "versions": versions(),
         }
     )
     files.write_settings(directory, files.STATUS, status)
     return code
+
+
+def threads() -> int:
+    """Threads that this process was given by ``OMP_NUM_THREADS``; all that it may run on, where that says nothing."""
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,7 @@ def run(directory: Path) -> files.Status:
         interval=job.interval,
         trust_disagreement=job.trust_disagreement,
         progress=partial(report_progress, directory),
+        checkpoint=directory / files.CHECKPOINT,
     )
     result.frames.write(directory / files.SAMPLED)
     result.assembly.write(directory / files.FINAL)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aiida_hqe.baseline.baseline import with_baseline
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.main import report_progress
@@ -25,7 +26,7 @@ def run(directory: Path) -> files.Status:
     from aiida_hqe.training.train import train_member
 
     settings = files.TrainJob.model_validate_json((directory / files.SETTINGS).read_text())
-    frames = Frames.read(directory / files.FRAMES)
+    frames = with_baseline(Frames.read(directory / files.FRAMES), settings.potential.baseline)
     path = directory / files.COMMITTEE
     initial = Committee.load(path) if path.is_file() else None
     trained: list[Committee] = []

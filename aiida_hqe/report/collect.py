@@ -51,13 +51,12 @@ def collect(node: orm.WorkChainNode) -> CampaignRecord:
 
 
 def _costs(pk: int) -> list[Cost]:
-    threads = queries.threads(pk)
     return [
         Cost(
             round=number,
             step=step,
             jobs=len(jobs),
-            core_seconds=threads * sum(job.seconds for job in jobs),
+            core_seconds=sum(job.core_seconds for job in jobs),
             cached=sum(job.cached for job in jobs),
         )
         for (number, step), jobs in queries.jobs_by_step(pk).items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,19 +57,17 @@ def figures(record: CampaignRecord) -> dict[str, str]:
         "landscape": _landscape if record.landscape and record.selections else None,
         "cost": _cost if record.costs else None,
     }
-    return {name: _svg(name, draw, record) for name, draw in drawn.items() if draw is not None}
+    return {name: svg(name, partial(draw, record)) for name, draw in drawn.items() if draw is not None}
 
 
-def _svg(name: str, draw: Callable[[CampaignRecord], Figure], record: CampaignRecord) -> str:
+def svg(name: str, draw: Callable[[], Figure]) -> str:
     """Draw, and strip what inline SVG does not need (prologue, metadata, namespaces), so that no address is left."""
     import matplotlib as mpl
 
     style: Any = {**STYLE, "svg.hashsalt": name}
     with mpl.rc_context(style):
         buffer = io.StringIO()
-        draw(record).savefig(
-            buffer, format="svg", dpi=220, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        )
+        draw().savefig(buffer, format="svg", dpi=220, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

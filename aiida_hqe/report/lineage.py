@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 
-from aiida_hqe import queries
+from aiida_hqe import provenance, queries
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
@@ -54,7 +54,7 @@ def flaggings(pk: int) -> list[Flagging]:
     )
     query.append(FramesData, with_outgoing="select", edge_filters={"label": "frames"}, project="id", tag="sampled")
     query.append(orm.CalculationNode, with_outgoing="sampled", project="id", tag="sampler")
-    query.order_by({"select": {"id": "asc"}})
+    query.order_by({"select": {"ctime": "asc"}})
     rows = query.all()
     flagged = queries.linked([row[0] for row in rows], "flagged", project="id")
     calibrations = queries.linked([row[0] for row in rows], "calibration", project="uuid", inputs=True)
@@ -74,19 +74,10 @@ def flaggings(pk: int) -> list[Flagging]:
     ]
 
 
-def label_outputs(pk: int) -> list[tuple[int, FramesData]]:
-    """Label jobs of campaign `pk` with the frames that each labelled, oldest first."""
-    jobs = [calculation.pk for calculation in queries.calculations(pk) if calculation.step == "label"]
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={"id": {"in": jobs or [-1]}}, project="id", tag="job")
-    query.append(FramesData, with_incoming="job", edge_filters={"label": "frames"}, project="*")
-    query.order_by({"job": {"id": "asc"}})
-    return [(job, node) for job, node in query.all()]
-
-
 def failures(pk: int) -> list[dict[str, Any]]:
-    """Frames that campaign `pk` could not label: frame, round, error_kind, message."""
+    """Frames that campaign `pk` could not label in any job: frame, round, error_kind, message."""
     rounds = _rounds_of_flagged(pk)
+    labelled = {frame.hash for _, frames in provenance.labels_of(pk) for frame in frames}
     jobs = [calculation.pk for calculation in queries.calculations(pk) if calculation.step == "label"]
     query = orm.QueryBuilder()
     query.append(orm.CalcJobNode, filters={"id": {"in": jobs or [-1]}}, tag="job")
@@ -95,6 +86,7 @@ def failures(pk: int) -> list[dict[str, Any]]:
         {"frame": frame, "round": rounds.get(frame), "kind": reason["error_kind"], "message": reason["message"]}
         for batch in query.all(flat=True)
         for frame, reason in batch.items()
+        if frame not in labelled
     ]
 
 
@@ -108,24 +100,30 @@ def _rounds_of_flagged(pk: int) -> dict[str, int]:
 
 
 def held_out(pk: int) -> set[str]:
-    """Hashes of the frames that campaign `pk` holds out of training, by its last partition."""
+    """Beginnings of the hashes of the frames that campaign `pk` holds out of training, by its last division of labels."""
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
     query.append(
         orm.CalcFunctionNode,
         with_incoming="campaign",
-        filters={"process_type": {"like": "%functions.partition"}},
-        project="id",
-        tag="partition",
+        filters={"or": [{"process_type": {"like": f"%functions.{name}"}} for name in ("partition", "divide")]},
+        tag="division",
     )
-    query.append(FramesData, with_incoming="partition", edge_filters={"label": "held_out"}, project="*")
-    query.order_by({"partition": {"id": "desc"}}).limit(1)
-    found = query.first()
-    return set(found[1].frames.hashes) if found else set()
+    query.append(FramesData, with_incoming="division", edge_filters={"label": "held_out"}, project="attributes.index")
+    query.order_by({"division": {"ctime": "desc"}}).limit(1)
+    index = query.first(flat=True)
+    return provenance.beginnings(index) if index else set()
 
 
-def lineage(pk: int) -> list[dict[str, Any]]:
+def lineage(pk: int, prefix: str | None = None) -> list[dict[str, Any]]:
     """What is known of each labelled frame of campaign `pk`, in the order of labelling.
+
+    Parameters
+    ----------
+    pk
+        The campaign.
+    prefix
+        Beginning of the hashes of the frames that are asked for; all of them, if not given.
 
     Returns
     -------
@@ -135,15 +133,19 @@ def lineage(pk: int) -> list[dict[str, Any]]:
         labelled), in eV/angstrom; ``energy``, ``environment_energy`` (eV); ``seconds``, ``core_seconds`` (s);
         ``used_for``; pks ``sampled_by``, ``selected_by``, ``expected_by``, ``labelled_by``. What does not apply is ``None``.
     """
-    labelled = [(job, frame) for job, node in label_outputs(pk) for frame in node.frames]
+    labelled = [(job, frame) for job, frames in provenance.labels_of(pk, prefix) for frame in frames]
     places: dict[str, tuple[Flagging, float | None, int | None]] = {}
-    for item in flaggings(pk):
-        if item.flagged is not None:
-            expected_by, errors = _expected(item, [frame for _, frame in labelled])
-            flagged = orm.load_node(item.flagged).frames
-            places |= {key: (item, errors.get(key), expected_by) for key in flagged.hashes}
+    items = flaggings(pk)
+    flagged = provenance.indices([item.flagged for item in items if item.flagged is not None])
+    for item in items:
+        here = [frame for _, frame in labelled if provenance.beginning(frame) in flagged.get(item.flagged or -1, ())]
+        if here:
+            expected_by, errors = _expected(item, here)
+            places |= {frame.hash: (item, errors.get(frame.hash), expected_by) for frame in here}
     kept = held_out(pk)
-    return [_entry(frame, pk, job, places.get(frame.hash), frame.hash in kept) for job, frame in labelled]
+    return [
+        _entry(frame, pk, job, places.get(frame.hash), provenance.beginning(frame) in kept) for job, frame in labelled
+    ]
 
 
 def _entry(
@@ -247,7 +249,7 @@ def find(prefix: str) -> list[dict[str, Any]]:
     InputError
         No labelled frame begins so, or more than one.
     """
-    found = [item for pk in queries.campaigns() for item in lineage(pk) if item["frame"].startswith(prefix)]
+    found = [item for pk in provenance.campaigns_that_labelled(prefix) for item in lineage(pk, prefix)]
     hashes = sorted({item["frame"] for item in found})
     if len(hashes) > 1:
         shown = ", ".join(frame[:12] for frame in hashes[:3])

@@ -26,7 +26,7 @@ def render(record: CampaignRecord) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read),
+        loader=jinja2.FunctionLoader(read_asset),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -37,8 +37,8 @@ def render(record: CampaignRecord) -> str:
         record=record,
         sections=SECTIONS,
         figures=figures(record),
-        style=_read("page.css"),
-        script=_read("page.js"),
+        style=read_asset("page.css"),
+        script=read_asset("page.js"),
         lineage=_script_json({str(item["frame"]): item for item in record.lineage}),
         flagged=_flagged(record),
         inputs=_flatten(record.campaign),
@@ -46,7 +46,8 @@ def render(record: CampaignRecord) -> str:
     )
 
 
-def _read(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Text of a template, style sheet or script of this room."""
     return resources.files("aiida_hqe.report").joinpath(name).read_text(encoding="utf-8")
 
 

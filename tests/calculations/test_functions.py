@@ -6,7 +6,8 @@ import pytest
 from aiida import orm
 from campaign_cases import campaign, data, harmonic, hydrogens, labelled, predictions, step
 
-from aiida_hqe.calculations.functions import LOST, calibrate, gather, partition, select, share, split
+from aiida_hqe.calculations.functions import calibrate, partition, select, share
+from aiida_hqe.calculations.labelling import LOST, gather, split
 from aiida_hqe.calculations.settings import first_settings, next_settings
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.frames import Frames

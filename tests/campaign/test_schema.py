@@ -76,6 +76,11 @@ def test_a_campaign_dumped_to_json_validates_to_the_same_campaign(name: str, tmp
             "core_orbitals: [5, 3]",
             "levels.embedding.core_orbitals: one number of orbitals for each",
         ),
+        (
+            "core_orbitals: [5]}",
+            "core_orbitals: [5]}\n  baseline: hf-minimal\npotential: {baseline: gfn2-xtb}\n",
+            "levels.baseline: the baseline of the potential, gfn2-xtb, was expected (got hf-minimal)",
+        ),
         (", core_orbitals: [5]", "", "levels.embedding.core_orbitals: one number of orbitals for each"),
         ("interval: 20", "interval: 5000", "sampling.steps: at least one interval, 5000, was expected (got 1000)"),
         (

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common import LinkType
-from aiida.manage.caching import enable_caching
-from campaign_graph import Graph, build, committee_file
+from campaign_graph import DOCUMENT, Builder, Graph, build, committee_file, labelled, water
 from click.testing import CliRunner, Result
 
 import aiida_hqe.campaign
 from aiida_hqe import queries
+from aiida_hqe.calculations.label import level_key
 from aiida_hqe.campaign.check import check
 from aiida_hqe.cli import main
+from aiida_hqe.data.frames import FramesData
 from aiida_hqe.frames import Frames
 from aiida_hqe.workchains.submission import folder
 
@@ -130,8 +131,28 @@ def test_an_archive_holds_the_whole_campaign(graph: Graph, tmp_path: Path) -> No
     assert "imported" in printed("import", target)
 
 
+def test_the_audit_of_a_sound_campaign_ends_with_exit_code_0(graph: Graph) -> None:
+    assert "no faults" in printed("audit", graph.campaign.pk)
+    found = json.loads(printed("audit", graph.campaign.pk, "--json"))
+    assert found["sound"]
+    assert found["faults"] == []
+
+
+def test_an_audit_prints_a_line_for_each_fault_and_ends_with_exit_code_1(tmp_path: Path, hqe_code: Any) -> None:
+    builder = Builder(tmp_path, hqe_code.computer, DOCUMENT)
+    loose = [orm.Dict({"from": "nowhere"}).store() for _ in range(2)]
+    builder.job("predict", builder.campaign, "held_out", one=loose[0], other=loose[1])
+    result = run("audit", builder.campaign.pk)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert [line.split(":")[0] for line in lines[:-1]] == ["creator", "creator"]
+    assert "2 faults" in lines[-1]
+    result = run("audit", builder.campaign.pk, "--json")
+    assert (result.exit_code, len(json.loads(result.output)["faults"])) == (1, 2)
+
+
 @pytest.mark.parametrize(
-    "command", [["status"], ["watch"], ["report"], ["stop"], ["export", "frames"], ["export", "archive"]]
+    "command", [["status"], ["watch"], ["audit"], ["report"], ["stop"], ["export", "frames"], ["export", "archive"]]
 )
 def test_an_unknown_campaign_is_bad_input(hqe_code: Any, command: list[str]) -> None:
     assert "pk or uuid of a campaign was expected (got '987654')" in refused(*command, 987654)
@@ -164,7 +185,7 @@ def test_a_running_campaign_is_asked_to_stop_through_an_extra(hqe_code: Any) -> 
     from aiida_hqe.queries import CAMPAIGN
 
     node = orm.WorkChainNode(process_type=CAMPAIGN).store()
-    assert "ends after its present round" in printed("stop", node.pk)
+    assert "ends at its next step" in printed("stop", node.pk)
     assert node.base.extras.get("hqe_stop") is True
 
 
@@ -296,17 +317,19 @@ def test_a_plan_names_the_labels_of_an_equal_campaign_and_of_no_other(tmp_path: 
     def reused() -> str:
         return json.loads(printed("plan", file, "-p", profile, "--json"))["caching"]
 
-    assert "caching of hqe.* is off" in reused()
-    with enable_caching(identifier="aiida.calculations:hqe.*"):
-        assert "no equal campaign" in reused()
-        checked = check(file)
-        earlier = orm.WorkChainNode(process_type=queries.CAMPAIGN)
-        document = orm.Dict(checked.campaign.model_dump(mode="json") | {"name": "earlier"}).store()
-        files = folder(checked.campaign, checked.directory).store()
-        earlier.base.links.add_incoming(document, LinkType.INPUT_WORK, "campaign")
-        earlier.base.links.add_incoming(files, LinkType.INPUT_WORK, "files")
-        earlier.store()
-        assert reused() == f"0 labels, those of the equal campaign {earlier.pk} in profile {profile!r}"
-        file.write_text(file.read_text().replace("seed: 2026", "seed: 2027"))
-        assert "no equal campaign" in reused()
+    assert "holds no label of this level" in reused()
+    checked = check(file)
+    labels = FramesData.from_frames(Frames([labelled(water(90)), labelled(water(91))]))
+    labels.base.attributes.set("level", level_key(checked.campaign.levels))
+    labels.store()
+    assert "of the 2 labels of this level" in reused()
+    earlier = orm.WorkChainNode(process_type=queries.CAMPAIGN)
+    document = orm.Dict(checked.campaign.model_dump(mode="json") | {"name": "earlier"}).store()
+    files = folder(checked.campaign, checked.directory).store()
+    earlier.base.links.add_incoming(document, LinkType.INPUT_WORK, "campaign")
+    earlier.base.links.add_incoming(files, LinkType.INPUT_WORK, "files")
+    earlier.store()
+    assert reused() == f"0 labels, those of the equal campaign {earlier.pk} in profile {profile!r}"
+    file.write_text(file.read_text().replace("seed: 2026", "seed: 2027"))
+    assert "of the 2 labels of this level" in reused()
     assert "not looked up" in json.loads(printed("plan", file, "--json"))["caching"]

@@ -14,10 +14,12 @@ def parse(hqe_code: Any) -> Callable[..., Any]:
     from aiida.common import LinkType
     from aiida.plugins import ParserFactory
 
-    def run(job: str, contents: Mapping[str, str | bytes], **inputs: Any) -> tuple[Any, Any]:
+    def run(job: str, contents: Mapping[str, str | bytes], scheduler: int = 0, **inputs: Any) -> tuple[Any, Any]:
         node = orm.CalcJobNode(computer=hqe_code.computer, process_type=f"aiida.calculations:hqe.{job}")
         for name, value in inputs.items():
             node.base.links.add_incoming(value.store(), link_type=LinkType.INPUT_CALC, link_label=name)
+        if scheduler:
+            node.set_exit_status(scheduler)
         node.store()
         retrieved = orm.FolderData()
         for name, content in contents.items():

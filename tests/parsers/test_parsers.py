@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiida import orm
+from aiida.plugins import CalculationFactory
 from safetensors.numpy import save
 
 from aiida_hqe import hdf5
+from aiida_hqe.calculations.label import level_key
 from aiida_hqe.data.frames import FramesData
+from aiida_hqe.embedding.level import Level
 from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.labels import Label
@@ -135,6 +139,49 @@ def test_a_killed_label_job_keeps_the_frames_it_finished(parse: Parse) -> None:
     assert node.exit_status == 500
     assert "1 of 3" in node.exit_message
     assert outputs["frames"].frames.hashes == [frames[0].hash]
+    assert outputs["unfinished"]["suspect"] == frames[1].hash
+    assert (outputs["unfinished"]["cause"], outputs["unfinished"]["frames"]) == ("killed", frames.hashes[1:])
+
+
+def test_a_label_job_that_ended_in_time_says_so_and_blames_no_frame(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    contents = {
+        files.STATUS: status("partial", error_kind="resource", message="1 of 3"),
+        files.LABELS: lines(label(frames[0])),
+    }
+    outputs, node = parse("label", contents, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 501
+    assert (outputs["unfinished"]["cause"], outputs["unfinished"]["suspect"]) == ("walltime", None)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected", "cause"), [(120, 501, "walltime"), (110, 502, "memory"), (140, 500, "node failure")]
+)
+def test_what_the_scheduler_says_of_the_end_is_kept(parse: Parse, scheduler: int, expected: int, cause: str) -> None:
+    frames = hydrogens()
+    contents = {files.LABELS: lines(label(frames[0]))}
+    outputs, node = parse("label", contents, scheduler=scheduler, frames=FramesData.from_frames(frames))
+    assert (node.exit_status, outputs["unfinished"]["cause"]) == (expected, cause)
+
+
+def test_labels_carry_their_level_and_cost_for_queries(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    inputs = {"frames": FramesData.from_frames(frames), "level": orm.Dict({})}
+    outputs, _ = parse("label", {files.STATUS: status(), files.LABELS: lines(*map(label, frames))}, **inputs)
+    attributes = outputs["frames"].base.attributes
+    assert (attributes.get("level"), attributes.get("label_seconds")) == (level_key(Level()), 6.0)
+    assert attributes.get("index") == "".join(f"|{key[:16]}" for key in frames.hashes)
+
+
+def test_a_frame_that_lacked_memory_is_not_remembered_as_failed(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens(2)
+    lacking = failure(frames[1]).model_copy(update={"error_kind": "resource", "message": "out of memory"})
+    contents = {files.STATUS: status("partial"), files.LABELS: lines(label(frames[0]), lacking)}
+    _, node = parse("label", contents, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 530
+    codes = CalculationFactory("hqe.label").exit_codes
+    assert codes.ERROR_SOME_LACKED_RESOURCES.invalidates_cache
+    assert not codes.ERROR_SOME_FAILED.invalidates_cache
 
 
 def test_a_failed_label_job_keeps_the_frames_it_finished(parse: Parse, status: MakeStatus) -> None:

@@ -7,8 +7,13 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
+from aiida_hqe import queries
+from aiida_hqe.audit import audit
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
+from aiida_hqe.provenance import flags, trained_on, training_set
+from aiida_hqe.report import lineage
+from aiida_hqe.workchains.extension import builder_from_earlier
 
 
 def below(campaign: orm.WorkChainNode, label: str) -> list[orm.ProcessNode]:
@@ -77,18 +82,39 @@ def test_a_second_run_computes_nothing_again(campaign: orm.WorkChainNode, cheap_
         again = run_get_node(cheap_builder())[1]
     assert again.is_finished_ok
     jobs = [node for node in again.called_descendants if isinstance(node, orm.CalcJobNode)]
-    assert len(jobs) == len([node for node in campaign.called_descendants if isinstance(node, orm.CalcJobNode)])
+    before = [node for node in campaign.called_descendants if isinstance(node, orm.CalcJobNode)]
+    labelling = [job for job in before if job.process_label == "LabelCalculation"]
+    assert len(jobs) == len(before) - len(labelling)  # labels are taken from the batches of the first run
+    assert queries.reused_labels(again.pk) == (again.outputs.labels.n_frames,) * 2
+    assert [item["frame"] for item in lineage.lineage(again.pk)] == [
+        item["frame"] for item in lineage.lineage(campaign.pk)
+    ]
     assert [job.process_label for job in jobs if not job.base.caching.is_created_from_cache] == []
     assert again.outputs.labels.frames == campaign.outputs.labels.frames
 
 
 @pytest.mark.slow
-def test_a_campaign_goes_on_from_the_labels_of_another(campaign: orm.WorkChainNode, cheap_builder: Any) -> None:
-    builder = cheap_builder(stop={"iterations": 1, "uncertain_fraction": 0.01})
-    builder.frames = campaign.outputs.labels
-    builder.committee = campaign.outputs.committee
-    again = run_get_node(builder)[1]
+def test_a_campaign_goes_on_from_the_committee_and_the_labels_of_another(campaign: orm.WorkChainNode) -> None:
+    again = run_get_node(builder_from_earlier(campaign, 1))[1]
     assert again.is_finished_ok, again.exit_message
     first = again.outputs.rounds["round_00"].get_dict()
     assert (first["sampled"], first["labelled"], first["given"]) == (0, 0, campaign.outputs.labels.n_frames)
     assert len(again.outputs.rounds) == 2
+    assert again.inputs.committee.uuid == campaign.outputs.committee.uuid
+    assert set(campaign.outputs.held_out.frames.hashes) <= set(again.outputs.held_out.frames.hashes)
+    assert audit(again) == []
+
+
+@pytest.mark.slow
+def test_the_graph_of_a_campaign_is_sound(campaign: orm.WorkChainNode) -> None:
+    assert campaign.is_finished_ok
+    assert audit(campaign) == []
+    committee = campaign.outputs.committee
+    assert [node.uuid for node in training_set(committee)] == [campaign.outputs.training_set.uuid]
+    trained = {node.uuid for node in trained_on(campaign.outputs.training_set.frames[0].hash)}
+    assert committee.uuid in trained
+    frame = campaign.outputs.rounds["round_01"]["flagged"] and below(campaign, "select")[1].outputs.flagged.frames[0]
+    [flag] = [flag for flag in flags(frame.hash) if flag.campaign == campaign.pk]
+    assert flag.committee == below(campaign, "TrainWorkChain")[0].outputs.committee.uuid
+    assert flag.disagreement == frame.info["disagreement"] > 0
+    assert flag.calibration is not None

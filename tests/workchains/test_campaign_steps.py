@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiida import orm
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
+from campaign_graph import committee_file
 from ended_processes import ended
 
+from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frame, Frames
@@ -93,6 +96,13 @@ def test_a_later_round_without_any_label_is_survived(later: Any, assessment: Cal
     assert list(later.ctx.failures) == ["failed_01"]
 
 
+def test_a_later_round_that_the_machine_spoilt_ends_the_campaign_and_keeps_its_labels(later: Any) -> None:
+    later.ctx.settings = later.ctx.settings | {"round": orm.Int(1)}
+    later.ctx.labelling = ended(410, message="no memory", failed=orm.Dict({"a": {"message": "no memory"}}))
+    assert later.quarantine().status == 401
+    assert later.outputs["labels"].n_frames == 7
+
+
 def test_too_few_labels_to_train_end_the_campaign_but_are_kept(chain: Any) -> None:
     chain.ctx.labelled = {"frames": frames(3).store()}  # two are held out, two members need two to train on
     code = chain.partition()
@@ -123,6 +133,61 @@ def test_the_campaign_ends_when_asked(later: Any) -> None:
     later.node.base.extras.set(STOP, True)
     assert not later.goes_on()
     assert "stopped by the user" in later.ctx.cause.value
+
+
+def test_a_campaign_asked_to_stop_labels_and_trains_nothing_more(later: Any) -> None:
+    later.ctx.selected = {"flagged": frames(1)}
+    assert later.has_flagged()
+    assert later.trains()
+    later.node.base.extras.set(STOP, True)
+    assert not later.has_flagged()
+    assert not later.trains()
+
+
+def test_a_campaign_stopped_between_labelling_and_training_keeps_every_label(chain: Any) -> None:
+    chain.ctx.labelled = {"frames": frames(7).store()}
+    assert chain.partition() is None
+    chain.node.base.extras.set(STOP, True)
+    assert not chain.trains()
+    assert chain.assess() is None
+    assert not chain.goes_on()
+    assert chain.predict() is None
+    assert chain.conclude() is None
+    assert chain.outputs["labels"].n_frames == 7
+    assert {"training_set", "held_out"} <= set(chain.outputs)
+    assert "stopped by the user in round 0" in chain.outputs["verdict"]["reason"]
+    assert "learning_curve" not in chain.outputs
+
+
+def test_a_campaign_stopped_before_it_labelled_anything_ends_with_a_verdict(chain: Any) -> None:
+    chain.node.base.extras.set(STOP, True)
+    assert chain.assess() is None
+    assert not chain.goes_on()
+    assert chain.conclude() is None
+    assert "stopped by the user" in chain.outputs["verdict"]["reason"]
+
+
+def test_labels_held_out_before_stay_held_out(cheap_builder: Any, tmp_path: Path) -> None:
+    labels = frames(7)
+    builder = cheap_builder()
+    builder.frames, builder.held_out = labels, FramesData.from_frames(Frames(labels.frames[2:5]))
+    builder.committee = CommitteeData.from_file(committee_file(tmp_path))
+    process = instantiate_process(get_manager().get_runner(), builder)
+    process.start()
+    assert process.goes_on()
+    assert not process.needs_sample()
+    assert process.has_labels()
+    assert process.partition() is None
+    assert process.ctx.sets["held_out"].frames.hashes == labels.frames.hashes[2:5]
+    assert set(process.ctx.sets["training_set"].frames.hashes).isdisjoint(labels.frames.hashes[2:5])
+    assert process.ctx.sets["labels"].n_frames == 7
+
+
+def test_held_out_labels_come_with_the_committee_that_never_saw_them(cheap_builder: Any) -> None:
+    builder = cheap_builder()
+    builder.frames = builder.held_out = frames(7)
+    with pytest.raises(ValueError, match="give frames and committee"):
+        instantiate_process(get_manager().get_runner(), builder)
 
 
 def test_a_builder_of_a_protocol_takes_overrides_and_the_files(cheap_builder: Any) -> None:

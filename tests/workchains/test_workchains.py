@@ -21,6 +21,7 @@ LEVEL = {
     "core": {"method": "mp2"},
     "embedding": {"core_orbitals": [1]},
 }
+NO_SCF = {"error_kind": "convergence", "message": "no SCF"}
 
 
 def hydrogens(*lengths: float) -> Frames:
@@ -68,19 +69,89 @@ def test_the_label_workchain_gives_the_numbers_of_the_library(hqe_code: Any) -> 
 
 
 def test_a_killed_label_job_leaves_its_frames_quarantined(process: Callable[..., Any]) -> None:
-    frames = hydrogens(0.70, 0.72, 0.74)
+    frames = hydrogens(0.81, 0.82, 0.83)
     chain = process("label", frames=FramesData.from_frames(frames), level=orm.Dict(LEVEL), batches=orm.Int(2))
     done = FramesData.from_frames(Frames([frames[0].replace(environment_energy=-31.0)]))
+    chain.look_up()
     chain.ctx.jobs = [ended(0, frames=done), ended(300)]
+    chain.inspect()
     assert chain.gather() is None
     assert chain.outputs["frames"].n_frames == 1
     assert set(chain.outputs["failed"].get_dict()) == set(frames.hashes[1:])
 
 
+def test_a_frame_labelled_at_this_level_anywhere_is_taken_from_there(hqe_code: Any) -> None:
+    frames = FramesData.from_frames(hydrogens(0.91, 0.92))
+    inputs = {"code": hqe_code, "level": orm.Dict(LEVEL), "batches": orm.Int(2)}
+    first, _ = run_get_node(WorkflowFactory("hqe.label"), frames=frames, **inputs)
+    wanted = FramesData.from_frames(Frames(f.replace(info={"step": 5}) for f in hydrogens(0.92, 0.93, 0.91)))
+    second, node = run_get_node(WorkflowFactory("hqe.label"), frames=wanted, **inputs)
+    jobs = [child for child in node.called if isinstance(child, orm.CalcJobNode)]
+    assert [job.inputs.frames.frames.hashes for job in jobs] == [wanted.frames.hashes[1:2]]
+    assert second["frames"].frames.hashes == wanted.frames.hashes
+    old = {frame.hash: frame for frame in first["frames"].frames}
+    for frame in (frame for frame in second["frames"].frames if frame.hash in old):
+        assert frame.energy == old[frame.hash].energy
+        assert frame.info["step"] == 5
+    [reuse] = [child for child in node.called if child.process_label == "reuse"]
+    earlier = [link.node for link in reuse.base.links.get_incoming() if link.link_label.startswith("earlier")]
+    assert {creator.process_label for creator in (found.creator for found in earlier)} == {"LabelCalculation"}
+    third, node = run_get_node(WorkflowFactory("hqe.label"), frames=wanted, **inputs)
+    assert not [child for child in node.called if isinstance(child, orm.CalcJobNode)]
+    assert third["frames"].frames == second["frames"].frames
+
+
+def test_only_missing_frames_go_to_the_next_jobs_and_those_get_what_was_lacking(process: Callable[..., Any]) -> None:
+    frames = hydrogens(0.84, 0.85, 0.86)
+    limits = {"max_wallclock_seconds": 60, "max_memory_kb": 1000}
+    inputs = {
+        "frames": FramesData.from_frames(frames),
+        "level": orm.Dict(LEVEL),
+        "batches": orm.Int(2),
+        "options": limits,
+    }
+    chain = process("label", **inputs)
+    chain.look_up()
+    assert chain.goes_on()
+    done = FramesData.from_frames(Frames([frames[0].replace(environment_energy=-31.0)]))
+    left = {"frames": frames.hashes[1:], "suspect": frames[1].hash, "cause": "walltime", "message": "too short"}
+    chain.ctx.jobs = [ended(501, frames=done, unfinished=orm.Dict(left))]
+    chain.inspect()
+    assert chain.goes_on()
+    chain.deal()
+    batches = {name: node.frames.hashes for name, node in chain.ctx.batches.items()}
+    assert batches == {"batch_00": [frames[2].hash], "batch_01": [frames[1].hash]}
+    assert chain.ctx.raised == {"max_wallclock_seconds": 120}
+    lacking = {frames[1].hash: {"error_kind": "resource", "message": "out of memory"}}
+    chain.ctx.jobs += [ended(520, failed=orm.Dict({frames[2].hash: NO_SCF})), ended(530, failed=orm.Dict(lacking))]
+    chain.inspect()
+    assert chain.ctx.raised == {"max_wallclock_seconds": 120, "max_memory_kb": 2000}
+    assert not chain.goes_on()
+    assert chain.gather() is None
+    assert chain.outputs["failed"].get_dict() == {frames[1].hash: lacking[frames[1].hash], frames[2].hash: NO_SCF}
+
+
+def test_jobs_that_never_begin_are_not_submitted_for_ever(process: Callable[..., Any]) -> None:
+    frames = hydrogens(0.87)
+    chain = process("label", frames=FramesData.from_frames(frames), level=orm.Dict(LEVEL), batches=orm.Int(1))
+    chain.look_up()
+    for _ in range(2):
+        assert chain.goes_on()
+        chain.ctx.jobs = [*chain.ctx.jobs, ended(300)]
+        chain.inspect()
+    assert not chain.goes_on()
+    code = chain.gather()
+    assert code.status == 410
+    assert "ended without a result" in code.message
+
+
 def test_no_label_at_all_is_an_exit_code_with_its_reason(process: Callable[..., Any]) -> None:
     frames = hydrogens(0.70)
     chain = process("label", frames=FramesData.from_frames(frames), level=orm.Dict(LEVEL), batches=orm.Int(1))
-    chain.ctx.jobs = [ended(520, failed=orm.Dict({frames[0].hash: {"error_kind": "convergence", "message": "no SCF"}}))]
+    chain.look_up()
+    chain.ctx.jobs = [ended(520, failed=orm.Dict({frames[0].hash: NO_SCF}))]
+    chain.inspect()
+    assert not chain.goes_on()
     code = chain.gather()
     assert (code.status, code.message) == (400, "no frame was labelled: no SCF")
 
