@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check-demo test test-slow lint types wheel check-wheel docs bench clean distclean
+.PHONY: help demo check-demo test test-slow services stop-services test-services lint types wheel check-wheel docs bench clean distclean
 
 BIN := .venv/bin
 COPY := .cache/installed
@@ -66,6 +66,15 @@ test-slow: .venv/.tests  ## the tests that take minutes
 check-demo: .venv/.tests  ## queries on the provenance that the demo left in .demo
 	$(BIN)/python -m pytest -m demo
 
+services:  ## PostgreSQL, RabbitMQ and a one-node SLURM behind SSH, from Debian's packages, on loopback (needs root)
+	services/start
+
+stop-services:  ## ends them
+	services/stop
+
+test-services: .venv/.tests  ## campaigns on those services
+	$(BIN)/python -m pytest -m services
+
 lint: .venv/.dev $(COPY)/.made  ## ruff, and import-linter on an installed copy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -104,7 +113,8 @@ bench: .venv/.tests  ## the benchmarks: they measure, and judge nothing
 
 clean:  ## removes what the targets above made, except .venv; stops the demo's daemon first
 	@if [ -d .demo ] && [ -x $(BIN)/aiida-hqe ]; then AIIDA_PATH="$(CURDIR)/.demo" $(BIN)/verdi daemon stop >/dev/null 2>&1 || true; fi
-	rm -rf .cache .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	services/stop
+	rm -rf services/.run .cache .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 distclean: clean  ## the same, and .venv
 	rm -rf .venv

@@ -204,8 +204,7 @@ def _read(path: Path, kind: str) -> Arrays:
     try:
         with h5py.File(path, "r") as file:
             _check_format(path, kind, dict(file.attrs))
-            if any(not isinstance(item, h5py.Dataset) or item.nbytes > size for item in file.values()):
-                raise _damaged(path, "a dataset is larger than the file")
+            check_datasets(file, size)
             arrays = {name: item[()] for name, item in file.items()}
             intact = file.attrs["checksum"] == _checksum(arrays).encode()
     except (*_MISFITS, OSError, RuntimeError, MemoryError, OverflowError) as error:
@@ -213,6 +212,22 @@ def _read(path: Path, kind: str) -> Arrays:
     if not intact:
         raise _damaged(path, "its checksum differs")
     return arrays
+
+
+def check_datasets(file: h5py.File, largest: int) -> None:
+    """Refuse, before an array is read, what is too large or lies in another file.
+
+    Raises
+    ------
+    ValueError
+        An entry is no dataset of this file, or has more than `largest` bytes.
+    """
+    if any(not isinstance(file.get(name, getlink=True), h5py.HardLink) for name in file):
+        raise ValueError("an entry refers to another file")
+    if any(not isinstance(item, h5py.Dataset) or item.nbytes > largest for item in file.values()):
+        raise ValueError("a dataset is larger than the file")
+    if any(item.external or item.is_virtual for item in file.values()):
+        raise ValueError("a dataset lies in another file")
 
 
 def _check_format(path: Path, kind: str, attributes: dict[str, Any]) -> None:

@@ -90,7 +90,18 @@ class Campaign(Settings):
             raise _fault(
                 "levels.embedding.core_orbitals",
                 f"one number of orbitals for each of the {len(cores)} cores was expected (got {counts or 'nothing'}):"
-                " a campaign keeps it fixed",
+                " a campaign keeps it fixed, and `aiida-hqe cores` proposes it",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_baseline(self) -> Self:
+        stored, learned = self.levels.baseline, self.potential.baseline
+        if "none" not in (stored, learned) and stored != learned:
+            raise _fault(
+                "levels.baseline",
+                f"the baseline of the potential, {learned}, was expected (got {stored}): labels would hold another one than is"
+                " learned on; make them equal",
             )
         return self
 

@@ -14,10 +14,14 @@ import numpy as np
 
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Floats, Frame, Ints, Scalar
+from aiida_hqe.hdf5 import check_datasets
 from aiida_hqe.qmmm.charges import ChargeGroups, PointCharges, point_charges
 from aiida_hqe.qmmm.periodic import lattice_translation, molecules, spanning_tree, whole
 
 FORMAT = "hqe-assembly-1"
+
+_LARGEST = 1 << 32
+"""Bytes of the largest array of an assembly that is read."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -208,9 +212,10 @@ class Assembly:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("format") != FORMAT:
                     raise IntegrityError(f"{path}: an assembly of format {FORMAT} was expected: write it again")
+                check_datasets(file, _LARGEST)
                 values = {name: file[name][()] for name in file}
                 values |= {name: file.attrs[name].item() for name in ("charge", "spin", "cutoff", "switch_width")}
-            values["system"] = zlib.decompress(values["system"].tobytes()).decode()
+            values["system"] = zlib.decompressobj().decompress(values["system"].tobytes(), _LARGEST).decode()
             return cls(**values)
         except (OSError, KeyError, TypeError, ValueError, zlib.error, InputError) as error:
             raise IntegrityError(f"{path}: a whole assembly was expected (got {error}): write it again") from error

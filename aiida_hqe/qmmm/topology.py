@@ -174,12 +174,22 @@ def _forcefield_file(name: str, directory: Path, key: str) -> str:
             )
         return name
     try:
-        ElementTree.parse(own)
+        tags = {element.tag for element in ElementTree.parse(own).iter()}
     except ElementTree.ParseError as error:
         raise InputError(
             f"a readable force-field XML was expected in {name} (got {_line(error)}): repair it", key
         ) from error
+    if tags & _EXECUTED:
+        raise InputError(
+            f"a force field of numbers alone was expected in {name} (got <{min(tags & _EXECUTED)}>, which OpenMM would run or"
+            " follow): remove it, and list an included file as one of its own",
+            key,
+        )
     return str(own)
+
+
+_EXECUTED = {"Script", "InitializationScript", "Include"}
+"""Elements of a force-field file that OpenMM executes as Python, or that name further files, which it would read unchecked."""
 
 
 def _solvate(solvation: Solvation, forcefield: app.ForceField, topology: Any, positions: Any) -> tuple[Any, Floats]:

@@ -40,6 +40,8 @@ class Calibration(Settings):
         Fraction of exchangeable frames whose error stays below its bound.
     level, energy_level
         Level whose forces, and whose energy, were compared.
+    force_method
+        Method of the cores in the target forces that were compared, where it is not that of the target energies.
     force_factor, energy_factor
         Bound = factor * disagreement (dimensionless); no energy factor where the labels have no energy.
     force_floor, energy_floor
@@ -66,6 +68,7 @@ class Calibration(Settings):
     confidence: float = Field(gt=0, lt=1)
     level: ForceLevel
     energy_level: ForceLevel | None = None
+    force_method: str | None = None
     force_factor: float = Field(ge=0)
     energy_factor: float | None = Field(None, ge=0)
     force_floor: float = Field(ge=0)
@@ -136,6 +139,7 @@ def calibrate(frames: Sequence[Frame], predictions: Sequence[Prediction], confid
         confidence=confidence,
         level=level,
         energy_level=energy_level,
+        force_method=_force_method(frames) if level == "target" else None,
         force_factor=_quantile(scores, confidence),
         force_floor=floor,
         n_frames=len(frames),
@@ -210,6 +214,18 @@ def _require_enough(n_frames: int, confidence: float) -> None:
 
 def _force_level(frames: Sequence[Frame]) -> ForceLevel:
     return "target" if all(frame.forces is not None for frame in frames) else "environment"
+
+
+def _force_method(frames: Sequence[Frame]) -> str | None:
+    """Method of composite forces; one for all frames."""
+    methods = {frame.info.get("force_method") for frame in frames}
+    if len(methods) > 1:
+        raise InputError(
+            f"target forces of one method were expected in the held-out set (got {sorted(map(str, methods))}): label all"
+            " frames at the same level"
+        )
+    (method,) = methods
+    return None if method is None else str(method)
 
 
 def _energy_level(frames: Sequence[Frame]) -> ForceLevel | None:
