@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cheap_campaign import CHEAP, SYSTEM
 
 from aiida_hqe.campaign import template
 
@@ -17,36 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "services"
 SCRIPTS = Path(sys.executable).parent
 
-CHEAP: dict[str, Any] = {
-    "name": "cheap",
-    "seed": 7,
-    "protocol": "fast",
-    "system": {
-        "topology": "methanol.pdb",
-        "forcefield": ["methanol.xml", "tip3p.xml"],
-        "solvate": {"model": "tip3p", "box": "17 angstrom"},
-        "qm": {"residues": ["MOH"]},
-        "cores": [{"atoms": [4, 5]}],
-        "charge": 0,
-        "cutoff": "6 angstrom",
-        "switch_width": "1.5 angstrom",
-    },
-    "levels": {
-        "environment": {"xc": "pbe", "basis": "sto-3g", "grid_level": 0, "density_fit": False},
-        "core": {"method": "mp2", "frozen_core": False},
-        "embedding": {"core_orbitals": [5]},
-    },
-    "potential": {"features": 8, "interactions": 1, "radial_functions": 8},
-    "training": {"members": 2, "epochs": 200, "warm_epochs": 100, "target_epochs": 10, "held_out": 0.4},
-    "sampling": {
-        "initial_frames": 10, "initial_steps": 200, "equilibration_steps": 100, "steps": 20, "interval": 4,
-        "initial_temperature": "300 K", "nonbonded_cutoff": "7 angstrom", "trust_factor": 1000.0, "platform": "CPU",
-    },
-    "selection": {"target_force_error": "20 meV/angstrom", "confidence": 0.6, "batch": 3},
-    "stop": {"iterations": 1, "uncertain_fraction": 0.01},
+CAMPAIGN: dict[str, Any] = CHEAP | {
+    "protocol": "fast", "system": SYSTEM, "stop": {"iterations": 1, "uncertain_fraction": 0.01},
     "resources": {"parallel_jobs": 2, "walltime": "10 min"},
 }  # fmt: skip
-"""A whole campaign, of one round, at a cheap but real level."""
+"""The cheap campaign as a file, of one round."""
 
 
 def ports() -> dict[str, str]:
@@ -102,6 +78,6 @@ class Installation:
         """Submit the cheap campaign, stay until it has ended well, and return its pk."""
         directory = self.folder / f"campaign-{len(list(self.folder.glob('campaign-*')))}"
         file = template.copy("methanol-water", directory)[0]
-        file.write_text(yaml.safe_dump(CHEAP | changes, sort_keys=False))
+        file.write_text(yaml.safe_dump(CAMPAIGN | changes, sort_keys=False))
         told = self.run("aiida-hqe", "submit", file, "--code", code, "--watch")
         return int(told.split("as campaign ")[1].split()[0])

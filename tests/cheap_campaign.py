@@ -1,0 +1,42 @@
+"""A whole campaign at a cheap but real level: methanol in a small box, MP2 in PBE, two members."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SYSTEM: dict[str, Any] = {
+    "topology": "methanol.pdb",
+    "forcefield": ["methanol.xml", "tip3p.xml"],
+    "solvate": {"model": "tip3p", "box": "17 angstrom"},
+    "qm": {"residues": ["MOH"]},
+    "cores": [{"atoms": [4, 5]}],
+    "charge": 0,
+    "cutoff": "6 angstrom",
+    "switch_width": "1.5 angstrom",
+}
+
+CHEAP: dict[str, Any] = {
+    "name": "cheap",
+    "seed": 7,
+    "levels": {
+        "environment": {"xc": "pbe", "basis": "sto-3g", "grid_level": 0, "density_fit": False},
+        "core": {"method": "mp2", "frozen_core": False, "density_fit": False},
+        "embedding": {"core_orbitals": [5]},
+    },
+    "potential": {"features": 8, "interactions": 1, "radial_functions": 8},
+    "training": {"members": 2, "epochs": 200, "warm_epochs": 100, "target_epochs": 10, "held_out": 0.4},
+    "sampling": {
+        "initial_frames": 10,
+        "initial_steps": 200,
+        "equilibration_steps": 100,
+        "steps": 20,
+        "interval": 4,
+        "initial_temperature": "300 K",
+        "nonbonded_cutoff": "7 angstrom",
+        "trust_factor": 1000.0,
+        "platform": "CPU",
+    },
+    "selection": {"target_force_error": "20 meV/angstrom", "confidence": 0.6, "batch": 3},
+    "stop": {"iterations": 2, "uncertain_fraction": 0.01},
+    "resources": {"parallel_jobs": 2},
+}
