@@ -60,8 +60,8 @@ class Installation:
         options += ["--work-dir", self.folder / f"scratch-{label}", "--mpiprocs-per-machine", 1]
         options += ["--shebang", "#!/bin/bash"]
         self.run("verdi", "computer", "setup", "-n", *options)
-        local = ["--safe-interval", 0, "--no-use-login-shell"] if transport == "core.local" else []
-        self.run("verdi", "computer", "configure", transport, label, "-n", *local)
+        quick = ["--safe-interval", 0.5, "--no-use-login-shell"]  # as one may on one's own machine only
+        self.run("verdi", "computer", "configure", transport, label, "-n", *quick)
         poll = f"orm.load_computer({label!r}).set_minimum_job_poll_interval(1)"
         self.shell(poll)
         code = ["--label", "hqe-job", "--computer", label, "--filepath-executable", SCRIPTS / "hqe-job"]
