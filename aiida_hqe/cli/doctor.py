@@ -149,7 +149,7 @@ def _caching(name: str) -> Finding:
     if config.get_option("caching.default_enabled", scope=name) or profile.CACHED in enabled:
         return Finding("caching", "ok", "results of equal jobs are reused")
     return Finding(
-        "caching", "optional", "labels are computed again where a campaign is repeated",
+        "caching", "optional", "dynamics and training are computed again where a campaign is repeated",
         f"verdi config set -a caching.enabled_for '{profile.CACHED}'",
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ THREAD_NOISE = 1e-9
 @pytest.fixture(scope="module")
 def on_production(production: Installation) -> int:
     """Campaign on PostgreSQL and RabbitMQ, its jobs run by this machine."""
-    return production.campaign(production.computer("here", "core.local", "core.direct"))
+    return production.campaign(production.computer("localhost", "core.local", "core.direct"))
 
 
 @pytest.fixture(scope="module")
