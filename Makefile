@@ -18,6 +18,8 @@ export XDG_DATA_HOME := $(CURDIR)/.cache/xdg
 export XDG_STATE_HOME := $(CURDIR)/.cache/xdg
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_NO_CACHE_DIR := 1
+# Jobs and tests are small: one thread each is faster than two, and repeats to the last bit.
+export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 

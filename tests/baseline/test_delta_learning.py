@@ -69,7 +69,8 @@ def test_predictions_are_the_networks_plus_the_baseline_and_survive_a_file(label
     committee.save(tmp_path / "c.safetensors")
     again = Committee.load(tmp_path / "c.safetensors")
     assert again.settings.baseline == "hf-minimal"
-    np.testing.assert_array_equal(again.predict(frame).forces, found.forces)
+    # The baseline's self-consistent field is converged anew, on several threads not bit by bit.
+    np.testing.assert_allclose(again.predict(frame).forces, found.forces, rtol=0, atol=1e-10)
 
 
 def test_a_label_carries_the_baseline_that_its_level_names(labelled: Frames) -> None:
