@@ -9,6 +9,7 @@ SHELL := /bin/sh
 
 BIN := .venv/bin
 COPY := .cache/installed
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # What a program may write goes below .cache; HOME and XDG_CONFIG_HOME stay, for pip's own settings live there.
 export AIIDA_PATH := $(CURDIR)/.cache/aiida
@@ -58,12 +59,12 @@ demo: .venv/.tests  ## a whole active-learning campaign on methanol in water, in
 	$(BIN)/aiida-hqe demo
 
 test: .venv/.tests  ## the quick tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # --- the rest of the house --------------------------------------------------------------------------------------------
 
 test-slow: .venv/.tests  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 check-demo: .venv/.tests  ## queries on the provenance that the demo left in .demo
 	$(BIN)/python -m pytest -m demo

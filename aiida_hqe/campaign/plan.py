@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from aiida_hqe.errors import HQEError
 from aiida_hqe.settings import Settings
 
 if TYPE_CHECKING:
     from aiida_hqe.campaign.schema import Campaign
-    from aiida_hqe.embedding.level import Level
+    from aiida_hqe.embedding.level import CoreMethod, Level
     from aiida_hqe.frames import Frame
     from aiida_hqe.qmmm.assembly import Assembly
 
 ESTIMATE = (
-    "model fitted to methanol in 0 to 3 QM waters (48 to 120 basis functions) on one server core:"
-    " 2.6 s (N/48)^2.3 for the environment and its forces, 0.33 s (N/48)^3 to embed a core, 3.0e-8 s o^2 v^4 for CCSD,"
-    " (1 + 0.04 o) times that with triples; expect a factor of two, or use --measure"
+    "model fitted to methanol in 0 to 3 QM waters (48 to 120 basis functions) on one server core: 1.7 s (N/48)^2.35 for the"
+    " environment and its forces and to embed cores, 7e-9 s o^2 v^4 for CCSD, (1 + 0.04 o) times that with triples; analytic"
+    " forces of the target level add 0.3 of the former and 3 of the latter; expect a factor of two, or use --measure"
 )
 """Where an estimated cost comes from; N basis functions, o correlated and v virtual orbitals."""
 
@@ -47,7 +49,9 @@ class Plan(Settings):
     Attributes
     ----------
     atoms, qm_atoms, point_charges
-        Sites in all, in the QM region, and point charges around the region as it was set up.
+        Sites in all, in the QM region with its link atoms, and point charges around the region as it was set up.
+    links
+        QM atom, MM atom and remainder of the force-field charge (e) that the latter takes over, of each bond with a link atom.
     box
         Edges of the box, angstrom; ``None`` without one.
     electrons, basis_functions
@@ -71,6 +75,7 @@ class Plan(Settings):
     atoms: int
     qm_atoms: int
     point_charges: int
+    links: list[tuple[int, int, float]] = Field(default_factory=list)
     box: tuple[float, float, float] | None
     electrons: int
     basis: str
@@ -94,6 +99,8 @@ class Plan(Settings):
             ("QM region", f"{self.qm_atoms} atoms, {self.electrons} electrons, {self.point_charges} point charges"),
             ("environment level", f"{self.basis_functions} basis functions ({self.basis})"),
         ]
+        for inner, host, charge in self.links:
+            rows.append(("link atom", f"hydrogen on the bond {inner} - {host}; {charge:+.4f} e balance the charges"))
         for core in self.cores:
             sizes = (
                 f"{core.atoms} atoms, {core.orbitals} occupied orbitals ({core.frozen} frozen), {core.virtuals} virtual"
@@ -130,12 +137,14 @@ def plan(campaign: Campaign, assembly: Assembly, *, measure: bool = False) -> Pl
     frame, level = assembly.frame(), campaign.levels
     molecule = build_molecule(frame, level.environment.basis)
     cores = _cores(frame, level, molecule)
-    seconds = _measured(frame, level) if measure else estimated_seconds(int(molecule.nao), cores, level.core.method)
+    n_sites = frame.n_qm + frame.n_mm
+    seconds = _measured(frame, level) if measure else estimated_seconds(int(molecule.nao), cores, level, n_sites)
     source = "one label of the configuration as it was set up" if measure else ESTIMATE
     return Plan(
         atoms=assembly.n_atoms,
         qm_atoms=frame.n_qm,
         point_charges=frame.n_mm,
+        links=[(*pair, gain) for pair, gain in zip(assembly.links.tolist(), assembly.boundary.balance, strict=True)],
         box=None if assembly.box is None else tuple(assembly.box.diagonal().tolist()),
         electrons=int(molecule.nelectron),
         basis=level.environment.basis,
@@ -152,16 +161,33 @@ def plan(campaign: Campaign, assembly: Assembly, *, measure: bool = False) -> Pl
     )
 
 
-def estimated_seconds(n_basis: int, cores: list[CorePlan], method: str) -> float:
-    """Processor time of one label in s, by the model that `ESTIMATE` states."""
-    seconds = 2.6 * (n_basis / 48) ** 2.3
-    for core in cores:
-        seconds += 0.33 * (n_basis / 48) ** 3
-        if "ccsd" in method:
-            correlated = core.orbitals - core.frozen
-            triples = 1 + 0.04 * correlated if method.endswith("(t)") else 1.0
-            seconds += 3.0e-8 * correlated**2 * core.virtuals**4 * triples
-    return seconds
+def estimated_seconds(n_basis: int, cores: list[CorePlan], level: Level, n_sites: int = 0) -> float:
+    """Processor time of one label in s, by the model that `ESTIMATE` states.
+
+    Parameters
+    ----------
+    n_basis, cores
+        Basis functions of the QM region, and its quantum cores.
+    level
+        Methods of the cores and of their forces.
+    n_sites
+        QM atoms and point charges, each of which numerical forces displace six times.
+    """
+    environment = 1.7 * (n_basis / 48) ** 2.35
+    energy = environment + _correlation_seconds(cores, level.core)
+    if level.forces == "numerical":
+        return energy * (1 + 6 * n_sites)
+    if level.force_core is None:
+        return energy
+    return energy + 0.3 * environment + 3 * _correlation_seconds(cores, level.force_core)
+
+
+def _correlation_seconds(cores: list[CorePlan], core: CoreMethod) -> float:
+    if "ccsd" not in core.method:
+        return 0.0
+    sizes = [(each.orbitals - each.frozen, each.virtuals) for each in cores]
+    triples = 0.04 if core.method.endswith("(t)") else 0.0
+    return sum(7e-9 * o**2 * v**4 * (1 + triples * o) for o, v in sizes)
 
 
 def _cores(frame: Frame, level: Level, molecule: Any) -> list[CorePlan]:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aiida_hqe.campaign import template
 from aiida_hqe.campaign.check import check
 from aiida_hqe.campaign.plan import CorePlan, estimated_seconds
+from aiida_hqe.embedding.level import Level
 from aiida_hqe.errors import InputError
 
 
@@ -35,21 +37,30 @@ def test_a_plan_counts_electrons_orbitals_and_labels(folder: Path) -> None:
     assert all(name and value for name, value in plan.table())
 
 
-def test_the_estimated_cost_grows_with_basis_core_and_method() -> None:
+def test_the_estimated_cost_grows_with_basis_core_method_and_forces() -> None:
     def core(orbitals: int) -> list[CorePlan]:
         return [CorePlan(core=1, atoms=2, orbitals=orbitals, frozen=1, virtuals=80)]
 
-    assert estimated_seconds(96, core(5), "ccsd") > 3 * estimated_seconds(48, [], "hf")
-    assert estimated_seconds(96, core(9), "ccsd") > estimated_seconds(96, core(5), "ccsd")
-    assert estimated_seconds(96, core(5), "ccsd(t)") > estimated_seconds(96, core(5), "ccsd")
-    assert estimated_seconds(96, core(5), "mp2") == estimated_seconds(96, core(9), "hf")
+    def level(method: str, forces: Any = "none") -> Level:
+        return Level.model_validate({"core": {"method": method}, "forces": forces})
+
+    coupled = estimated_seconds(96, core(5), level("ccsd(t)"))
+    assert estimated_seconds(96, core(5), level("ccsd")) > 3 * estimated_seconds(48, [], level("hf"))
+    assert estimated_seconds(96, core(9), level("ccsd")) > estimated_seconds(96, core(5), level("ccsd"))
+    assert coupled > estimated_seconds(96, core(5), level("ccsd"))
+    assert estimated_seconds(96, core(5), level("mp2")) == estimated_seconds(96, core(9), level("hf"))
+    assert coupled < estimated_seconds(96, core(5), level("ccsd(t)", {"method": "mp2"}))
+    assert estimated_seconds(96, core(5), level("ccsd(t)", {"method": "mp2"})) < estimated_seconds(
+        96, core(5), level("ccsd(t)", "analytic")
+    )
+    assert estimated_seconds(96, core(5), level("ccsd(t)", "numerical"), n_sites=10) == 61 * coupled
 
 
 BAD = {
     "QM atom out of range": ("qm: {residues: [MOH]}", "qm: {atoms: [0, 1, 2, 3, 4, 99]}", "system.qm.atoms", "0 to 5"),
     "more QM atoms than the file holds": ("qm: {residues: [MOH]}", "qm: {atoms: [0,1,2,3,4,5,6]}", "system.qm.atoms", "6 atoms"),
     "unknown residue": ("qm: {residues: [MOH]}", "qm: {residues: [MEH]}", "system.qm.residues", "MOH"),
-    "cut through a bond": ("qm: {residues: [MOH]}", "qm: {atoms: [4, 5]}", "system.qm", "link atoms"),
+    "cut through a bond": ("qm: {residues: [MOH]}", "qm: {atoms: [4, 5]}", "system.qm", "move the boundary of the QM region to a C-C single bond"),
     "core atom out of range": ("atoms: [4, 5]", "atoms: [4, 50]", "system.cores.0.atoms", "0 to 5"),
     "two cores, one number of orbitals": (
         "- atoms: [4, 5]", "- atoms: [4, 5]\n    - atoms: [0, 5]", "levels.embedding.core_orbitals", "2 cores",
