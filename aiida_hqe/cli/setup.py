@@ -13,7 +13,11 @@ FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("directory", type=FILE)
 @click.option(
-    "--template", metavar="NAME", default="methanol-water", show_default=True, help="methanol-water or peptide-water."
+    "--template",
+    metavar="NAME",
+    default="methanol-water",
+    show_default=True,
+    help="methanol-water, peptide or peptide-water.",
 )
 def init(directory: Path, template: str) -> None:
     """Start a campaign in DIRECTORY from a template; nothing is overwritten."""
@@ -37,9 +41,11 @@ def check(campaign: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(summary, indent=1))
         return
+    links = f" (and link atoms: {summary['link_atoms']})" if summary["link_atoms"] else ""
+    atoms = f"{summary['atoms']} atoms, {summary['qm_atoms']} of them QM{links}"
     click.echo(
-        f"{campaign}: in order: {summary['atoms']} atoms, {summary['qm_atoms']} of them QM in {summary['point_charges']} point"
-        f" charges, {summary['cores']} quantum core{'' if summary['cores'] == 1 else 's'}; at most {summary['max_labels']} labels"
+        f"{campaign}: in order: {atoms} in {summary['point_charges']} point charges,"
+        f" {summary['cores']} quantum core{'' if summary['cores'] == 1 else 's'}; at most {summary['max_labels']} labels"
     )
 
 

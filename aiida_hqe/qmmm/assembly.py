@@ -15,6 +15,7 @@ import numpy as np
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Floats, Frame, Ints, Scalar
 from aiida_hqe.hdf5 import check_datasets
+from aiida_hqe.qmmm.boundary import Boundary
 from aiida_hqe.qmmm.charges import ChargeGroups, PointCharges, point_charges
 from aiida_hqe.qmmm.periodic import lattice_translation, molecules, spanning_tree, whole
 
@@ -54,6 +55,10 @@ class Assembly:
         (n, 3), angstrom/fs, or ``None`` before any dynamics.
     box
         Lattice vectors in rows (3, 3), angstrom, lower triangular; ``None`` without periodicity.
+    links
+        QM atom and MM atom of each bond that the region cuts (n_links, 2); a link atom saturates it.
+    link_lengths
+        Distance of each link atom from its QM atom (n_links,), angstrom.
 
     Raises
     ------
@@ -75,6 +80,8 @@ class Assembly:
     positions: Floats
     velocities: Floats | None = None
     box: Floats | None = None
+    links: Ints = dataclasses.field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    link_lengths: Floats = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         n, n_qm = len(self.numbers), len(self.qm_atoms)
@@ -88,6 +95,8 @@ class Assembly:
             ("positions", (n, 3), np.float64),
             ("velocities", (n, 3), np.float64),
             ("box", (3, 3), np.float64),
+            ("links", (len(self.links), 2), np.int64),
+            ("link_lengths", (len(self.links),), np.float64),
         ):
             self._store(name, shape, dtype)
         if not n_qm or self.qm_atoms[0] < 0 or self.qm_atoms[-1] >= n or np.any(np.diff(self.qm_atoms) <= 0):
@@ -96,13 +105,15 @@ class Assembly:
             )
         if np.any((self.group < 0) != np.isin(np.arange(n), self.qm_atoms)):
             raise InputError("a charge group for each MM atom, and none for QM atoms, was expected", "group")
+        if not np.array_equal(np.isin(self.links, self.qm_atoms), np.tile([True, False], (len(self.links), 1))):
+            raise InputError(f"links from QM to MM atoms were expected (got {self.links.tolist()})", "links")
 
     def _store(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
         value = getattr(self, name)
         if value is None:
             return
         array: Floats = np.array(value, dtype=dtype, order="C")
-        if name == "bonds":
+        if name in ("bonds", "links"):
             array = array.reshape(-1, 2)
         if array.shape != shape or not np.all(np.isfinite(array)):
             raise InputError(f"{name} must be finite and of shape {shape} (got shape {array.shape})", name)
@@ -120,9 +131,24 @@ class Assembly:
         return len(self.qm_atoms)
 
     @cached_property
+    def boundary(self) -> Boundary:
+        """Link atoms and redistributed charges: sites that follow the atoms in number."""
+        return Boundary.of(self.links, self.link_lengths, self.bonds, self.charges, self.qm_atoms)
+
+    @cached_property
+    def region(self) -> Ints:
+        """Indices of the QM atoms of a frame among all atoms and sites: the QM atoms, then the link atoms."""
+        return np.concatenate([self.qm_atoms, self.n_atoms + np.arange(len(self.links))])
+
+    @cached_property
     def groups(self) -> ChargeGroups:
         """MM sites by charge group."""
-        return ChargeGroups.of(self.group, self.charges)
+        group, bonded = self.boundary.groups(self.group)
+        return ChargeGroups.of(group, self.boundary.charges(self.charges), bonded)
+
+    @cached_property
+    def _numbers(self) -> Ints:
+        return self.boundary.numbers(self.numbers)
 
     @cached_property
     def _tree(self) -> list[tuple[Ints, Ints]]:
@@ -130,7 +156,11 @@ class Assembly:
 
     @cached_property
     def _qm_molecule(self) -> Ints:
-        return np.unique(molecules(self.n_atoms, self.bonds)[self.qm_atoms], return_inverse=True)[1]
+        """Molecule of each atom among those with QM atoms, counted from 0; -1 for all others (n,)."""
+        found = molecules(self.n_atoms, self.bonds)
+        number = np.full(int(found.max()) + 1, -1)
+        number[found[self.qm_atoms]] = np.unique(found[self.qm_atoms], return_inverse=True)[1]
+        return number[found]
 
     def replace(self, **changes: Any) -> Assembly:
         """A copy with `changes`, validated anew."""
@@ -144,12 +174,36 @@ class Assembly:
         InputError
             The region has grown so large that the cutoff reaches beyond half the box.
         """
-        qm = positions[self.qm_atoms]
-        if box is not None and self._qm_molecule.max() > 0:
-            counts = np.bincount(self._qm_molecule)
-            centres = np.stack([np.bincount(self._qm_molecule, qm[:, k]) / counts for k in range(3)], axis=1)
-            qm = qm + lattice_translation(centres - centres[0], box)[self._qm_molecule]
-        return point_charges(qm, positions, box, self.groups, self.cutoff, self.switch_width)
+        sites = self.boundary.extend(self._together(positions, box))
+        return point_charges(sites[self.region], sites, box, self.groups, self.cutoff, self.switch_width)
+
+    def _together(self, positions: Floats, box: Floats | None) -> Floats:
+        """Positions with the molecules of the QM region in the images that are nearest to the first."""
+        if box is None or self._qm_molecule.max() == 0:
+            return positions
+        molecule = self._qm_molecule[self.qm_atoms]
+        count = np.bincount(molecule)
+        centres = np.stack([np.bincount(molecule, positions[self.qm_atoms, k]) / count for k in range(3)], axis=1)
+        moved, inside = positions.copy(), self._qm_molecule >= 0
+        moved[inside] += lattice_translation(centres - centres[0], box)[self._qm_molecule[inside]]
+        return moved
+
+    def atom_forces(self, charges: PointCharges, qm_forces: Floats, mm_forces: Floats, positions: Floats) -> Floats:
+        """Forces on all atoms (n, 3), from those on the QM atoms and point charges of a frame; sites pass theirs on.
+
+        Parameters
+        ----------
+        charges
+            The point charges of the frame, from :meth:`point_charges` of `positions`.
+        qm_forces, mm_forces
+            (n_qm, 3) with those on link atoms, and (n_mm, 3), eV/angstrom.
+        positions
+            (n, 3), angstrom, molecules in one piece.
+        """
+        forces = np.zeros((len(self._numbers), 3))
+        forces[self.region] = qm_forces
+        forces[charges.sites] = mm_forces
+        return self.boundary.project(forces, positions)
 
     def frame(
         self, positions: Floats | None = None, box: Floats | None = None, info: Mapping[str, Scalar] | None = None
@@ -169,17 +223,18 @@ class Assembly:
         return self.frame_of(charges, info)
 
     def frame_of(self, charges: PointCharges, info: Mapping[str, Scalar] | None = None) -> Frame:
-        """The frame of a region and its point charges."""
+        """The frame of a region and its point charges; link atoms come last, and its info counts them as `link_atoms`."""
+        count: dict[str, Scalar] = {"link_atoms": len(self.links)} if len(self.links) else {}
         return Frame(
-            numbers=self.numbers[self.qm_atoms],
+            numbers=self._numbers[self.region],
             positions=charges.qm_positions,
             charge=self.charge,
             spin=self.spin,
-            core=self.core,
-            mm_numbers=self.numbers[charges.sites],
+            core=np.pad(self.core, (0, len(self.links))),
+            mm_numbers=self._numbers[charges.sites],
             mm_positions=charges.positions,
             mm_charges=charges.charges,
-            info=info or {},
+            info={**count, **(info or {})},
         )
 
     def write(self, path: str | Path) -> None:
@@ -188,6 +243,8 @@ class Assembly:
             file.attrs["format"] = FORMAT
             for field in dataclasses.fields(self):
                 value = getattr(self, field.name)
+                if field.name.startswith("link") and not len(self.links):
+                    continue
                 if field.name == "system":
                     value = np.frombuffer(zlib.compress(value.encode(), 6), dtype=np.uint8)
                 if isinstance(value, np.ndarray):

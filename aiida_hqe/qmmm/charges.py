@@ -8,6 +8,7 @@ to the centroid of the group,
 
 a smooth union: the group is fully present as soon as one QM atom is nearer than ``cutoff - width``, absent when every QM
 atom is farther than ``cutoff``, and S_g is twice continuously differentiable in between, which a nearest distance is not.
+The group at a boundary through bonds is bonded to the region: S_g = 1 for it, and it lies in the region's image.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Ints
@@ -33,20 +35,23 @@ class ChargeGroups:
         Their force-field charges (n_mm,), e.
     starts, sizes
         First site and number of sites of each group (n_groups,), positions in `atoms`.
+    bonded
+        Whether a group is bonded to the QM region, and always present (n_groups,).
     """
 
     atoms: Ints
     charges: Floats
     starts: Ints
     sizes: Ints
+    bonded: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, group: Ints, charges: Floats) -> ChargeGroups:
-        """From the group number of every atom (negative: no MM site) and the charge of every atom, both (n,)."""
+    def of(cls, group: Ints, charges: Floats, bonded: int = -1) -> ChargeGroups:
+        """From group number (negative: no MM site) and charge of every site, both (n,), and the group bonded to the region."""
         atoms = np.flatnonzero(group >= 0)
         atoms = atoms[np.argsort(group[atoms], kind="stable")]
-        _, starts, sizes = np.unique(group[atoms], return_index=True, return_counts=True)
-        return cls(atoms, charges[atoms], starts, sizes)
+        numbers, starts, sizes = np.unique(group[atoms], return_index=True, return_counts=True)
+        return cls(atoms, charges[atoms], starts, sizes, numbers == bonded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +134,13 @@ def point_charges(
     sites = positions[groups.atoms] - centre
     centroids = np.add.reduceat(sites, groups.starts, axis=0) / groups.sizes[:, None]
     translation = lattice_translation(centroids, box)
+    translation[groups.bonded] = 0.0
     centroids += translation
-    near = np.flatnonzero((centroids**2).sum(axis=1) < reach**2)
+    near = np.flatnonzero(((centroids**2).sum(axis=1) < reach**2) | groups.bonded)
     vectors = centroids[near, None, :] - qm[None, :, :]
     distances = np.sqrt((vectors**2).sum(axis=-1))
     absent, slope = switch(distances, cutoff, width)
+    absent[groups.bonded[near]] = slope[groups.bonded[near]] = 0.0
     product = absent.prod(axis=1)
     active = product < 1.0
     near, product, absent = near[active], product[active], absent[active]

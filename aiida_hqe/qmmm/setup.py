@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import OVERLAP, Floats, Ints
-from aiida_hqe.qmmm import topology
+from aiida_hqe.qmmm import links, topology
 from aiida_hqe.qmmm.assembly import Assembly
+from aiida_hqe.qmmm.boundary import remainders
 from aiida_hqe.qmmm.periodic import molecules, spanning_tree, whole
 from aiida_hqe.qmmm.settings import Selection, SystemSettings
 from aiida_hqe.qmmm.topology import Structure
@@ -47,10 +48,13 @@ def build(settings: SystemSettings, directory: Path) -> Assembly:
         [a.element.atomic_number if a.element else 0 for a in structure.topology.atoms()], dtype=np.int64
     )
     bonds = _bonds(structure)
-    _check_boundary(structure, bonds, qm_atoms)
     _check_sites(structure, numbers, qm_atoms)
+    cut, lengths = links.find(structure, bonds, numbers, qm_atoms)
     charges = _charges(structure.system)
-    _check_electrons(settings, numbers[qm_atoms], float(charges[qm_atoms].sum()))
+    links.check_remainders(cut, bonds, charges, qm_atoms)
+    _check_electrons(
+        settings, int(numbers[qm_atoms].sum()) + len(cut), _charge(bonds, charges, qm_atoms, bool(len(cut)))
+    )
     _check_overlaps(structure, numbers)
     molecule = molecules(len(numbers), bonds)
     positions = whole(structure.positions, structure.box, spanning_tree(len(numbers), bonds))
@@ -68,6 +72,8 @@ def build(settings: SystemSettings, directory: Path) -> Assembly:
         system=openmm.XmlSerializer.serialize(structure.system),
         positions=positions,
         box=structure.box,
+        links=cut,
+        link_lengths=lengths,
     )
     assembly.frame()  # raises where the cutoff reaches beyond half the box
     return assembly
@@ -135,19 +141,6 @@ def _bonds(structure: Structure) -> Ints:
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
 
 
-def _check_boundary(structure: Structure, bonds: Ints, qm_atoms: Ints) -> None:
-    inside = np.isin(bonds, qm_atoms)
-    cut = np.flatnonzero(inside[:, 0] != inside[:, 1])
-    if len(cut):
-        atoms = list(structure.topology.atoms())
-        names = [f"{atoms[i].index} ({atoms[i].residue.name} {atoms[i].name})" for i in bonds[cut[0]]]
-        raise InputError(
-            f"whole molecules in the QM region were expected (got a cut through the bond {names[0]} - {names[1]}):"
-            " add the missing atoms; link atoms, which would saturate the bond, come in a later version",
-            "system.qm",
-        )
-
-
 def _check_sites(structure: Structure, numbers: Ints, qm_atoms: Ints) -> None:
     for atom in qm_atoms.tolist():
         if numbers[atom] == 0 or structure.system.isVirtualSite(atom):
@@ -184,20 +177,27 @@ def nonbonded(system: openmm.System) -> openmm.NonbondedForce:
     return forces[0]
 
 
-def _check_electrons(settings: SystemSettings, numbers: Ints, charge: float) -> None:
-    whole_charge = round(charge)
-    if abs(charge - whole_charge) > _CHARGE_TOLERANCE:
+def _charge(bonds: Ints, charges: Floats, qm_atoms: Ints, cut: bool) -> int:
+    """Charge that the force field gives the QM region: that of its atoms, where a bond is cut to the nearest integers."""
+    total = float(charges[qm_atoms].sum())
+    if cut:
+        return round(total - float(remainders(bonds, charges, qm_atoms)[1].sum()))
+    if abs(total - round(total)) > _CHARGE_TOLERANCE:
         raise InputError(
-            f"a QM region of integer force-field charge was expected (got {charge:.3f}): take whole residues",
+            f"a QM region of integer force-field charge was expected (got {total:.3f}): take whole residues",
             "system.qm",
         )
+    return round(total)
+
+
+def _check_electrons(settings: SystemSettings, protons: int, whole_charge: int) -> None:
     if settings.charge != whole_charge:
         raise InputError(
             f"the charge {whole_charge} that the force field gives the QM region was expected (got {settings.charge}):"
             " correct the charge, or the residues' protonation",
             "system.charge",
         )
-    electrons = int(numbers.sum()) - settings.charge
+    electrons = protons - settings.charge
     if electrons < max(settings.spin, 1) or (electrons - settings.spin) % 2:
         parity = "odd" if electrons % 2 else "even"
         raise InputError(

@@ -60,7 +60,7 @@ BAD = {
     "QM atom out of range": ("qm: {residues: [MOH]}", "qm: {atoms: [0, 1, 2, 3, 4, 99]}", "system.qm.atoms", "0 to 5"),
     "more QM atoms than the file holds": ("qm: {residues: [MOH]}", "qm: {atoms: [0,1,2,3,4,5,6]}", "system.qm.atoms", "6 atoms"),
     "unknown residue": ("qm: {residues: [MOH]}", "qm: {residues: [MEH]}", "system.qm.residues", "MOH"),
-    "cut through a bond": ("qm: {residues: [MOH]}", "qm: {atoms: [4, 5]}", "system.qm", "move the boundary of the QM region to a C-C single bond"),
+    "cut through a bond": ("qm: {residues: [MOH]}", "qm: {atoms: [4, 5]}", "system.qm", "to a C-C single bond"),
     "core atom out of range": ("atoms: [4, 5]", "atoms: [4, 50]", "system.cores.0.atoms", "0 to 5"),
     "two cores, one number of orbitals": (
         "- atoms: [4, 5]", "- atoms: [4, 5]\n    - atoms: [0, 5]", "levels.embedding.core_orbitals", "2 cores",

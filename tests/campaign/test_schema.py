@@ -123,5 +123,5 @@ def test_templates_are_copied_whole_and_never_over_other_files(tmp_path: Path) -
     assert written[1].read_text() == "mine"
     with pytest.raises(InputError, match="a folder was expected"):
         template.copy("methanol-water", written[0])
-    with pytest.raises(InputError, match="one of methanol-water, peptide-water"):
+    with pytest.raises(InputError, match="one of methanol-water, peptide, peptide-water"):
         template.copy("benzene", tmp_path / "c")

@@ -16,7 +16,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("template", ["methanol-water", "peptide-water"])
+@pytest.mark.parametrize("template", ["methanol-water", "peptide", "peptide-water"])
 def test_a_new_campaign_is_in_order_and_can_be_planned(tmp_path: Path, template: str) -> None:
     folder = tmp_path / "new"
     assert run("init", folder, "--template", template).exit_code == 0

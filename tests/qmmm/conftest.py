@@ -23,6 +23,32 @@ METHANOL = {
     "switch_width": "1.5 angstrom",
 }
 
+SERINE: dict[str, Any] = {
+    "topology": "peptide.pdb",
+    "forcefield": ["amber14/protein.ff14SB.xml", "amber14/tip3p.xml"],
+    "qm": {"atoms": [10, 11, 12, 13, 14]},
+    "cores": [{"atoms": [13, 14]}],
+    "charge": 0,
+    "cutoff": "7 angstrom",
+    "switch_width": "1.5 angstrom",
+}
+
+
+@pytest.fixture(scope="session")
+def build_serine() -> Callable[..., Assembly]:
+    """Build blocked serine, its side chain QM, without water, with some entries changed."""
+
+    def make(**changes: Any) -> Assembly:
+        return build(SystemSettings(**(SERINE | changes)), TEMPLATES / "peptide")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def serine(build_serine: Callable[..., Assembly]) -> Assembly:
+    """Blocked serine in a small box of water, the bond CA - CB cut."""
+    return build_serine(solvate={"box": "20 angstrom"})
+
 
 @pytest.fixture(scope="session")
 def build_methanol() -> Callable[..., Assembly]:
