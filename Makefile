@@ -96,7 +96,7 @@ check-wheel: wheel  ## the wheel alone, elsewhere: it holds every template, and 
 	$(BIN)/python -m pip install --quiet --no-deps --target .cache/wheel dist/*.whl
 	cd .cache && export PYTHONPATH="$(CURDIR)/.cache/wheel" && \
 	  ../$(BIN)/python -c 'import aiida_hqe.workchains as w; assert "/.cache/wheel/" in w.__file__, w.__file__' && \
-	  for template in methanol-water peptide-water; do \
+	  for template in $(notdir $(wildcard aiida_hqe/campaign/templates/*)); do \
 	    ../$(BIN)/aiida-hqe init tmp/wheel/$$template --template $$template && \
 	    ../$(BIN)/aiida-hqe check tmp/wheel/$$template/campaign.yaml || exit 1; \
 	  done
