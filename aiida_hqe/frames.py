@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,6 +161,16 @@ class Frame:
             digest.update((array + 0).astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 (32 bytes) of all that the frame holds: configuration, labels and info."""
+        digest = hashlib.sha256(bytes.fromhex(self.hash))
+        for name in (*ENERGIES, *FORCES, *MM_FORCES):
+            if (value := getattr(self, name)) is not None:
+                digest.update(name.encode() + np.asarray(value, dtype="<f8").tobytes())
+        digest.update(json.dumps(dict(self.info)).encode())
+        return digest.digest()
+
     def __eq__(self, other: object) -> bool:
         """Bit-identical in every field, labels and info included."""
         if not isinstance(other, Frame):
@@ -210,6 +221,24 @@ class Frame:
             )
 
 
+class Batch(Protocol):
+    """Frames in order, wherever they are: `Frames` in memory, or a node of which only what is asked for is read."""
+
+    @property
+    def hashes(self) -> list[str]:
+        """Content hash of each frame."""
+        ...
+
+    @property
+    def infos(self) -> list[Mapping[str, Scalar]]:
+        """The info of each frame."""
+        ...
+
+    def take(self, rows: Sequence[int]) -> Frames:
+        """The frames at `rows`, in that order."""
+        ...
+
+
 class Frames(tuple[Frame, ...]):
     """A batch of frames; immutable. Frames may differ in atoms and in the number of charges."""
 
@@ -217,6 +246,15 @@ class Frames(tuple[Frame, ...]):
     def hashes(self) -> list[str]:
         """Content hash of each frame, in order."""
         return [frame.hash for frame in self]
+
+    @property
+    def infos(self) -> list[Mapping[str, Scalar]]:
+        """The info of each frame, in order."""
+        return [frame.info for frame in self]
+
+    def take(self, rows: Sequence[int]) -> Frames:
+        """The frames at `rows`, in that order."""
+        return Frames(self[row] for row in rows)
 
     def unique(self) -> Frames:
         """The batch without repeated configurations; the first of each is kept."""

@@ -25,7 +25,7 @@ FRAMES_FORMAT = "aiida-hqe frames"
 PREDICTIONS_FORMAT = "aiida-hqe predictions"
 VERSION = 1
 
-_MISFITS = (
+MISFITS = (
     KeyError,
     ValueError,
     TypeError,
@@ -52,6 +52,8 @@ def write_frames(path: str | Path, frames: Iterable[Frame]) -> None:
         "qm_offsets": _offsets([frame.n_qm for frame in frames]),
         "mm_offsets": _offsets([frame.n_mm for frame in frames]),
         "info": np.frombuffer(json.dumps([dict(frame.info) for frame in frames]).encode(), dtype=np.uint8),
+        "hash": as_bytes([bytes.fromhex(frame.hash) for frame in frames]),
+        "digest": as_bytes([frame.digest for frame in frames]),
     }
     for name in (*_QM, *_MM):
         arrays[name] = _stack(name, [getattr(frame, name) for frame in frames])
@@ -78,8 +80,8 @@ def read_frames(path: str | Path) -> Frames:
     path = Path(path)
     arrays = _read(path, FRAMES_FORMAT)
     try:
-        return _frames(arrays)
-    except (*_MISFITS, InputError) as error:
+        return frames_of(arrays)
+    except (*MISFITS, InputError) as error:
         raise _damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
 
 
@@ -136,11 +138,12 @@ def read_predictions(path: str | Path) -> list[Prediction]:
             )
             for i, name in enumerate(arrays["frame"].tolist())
         ]
-    except _MISFITS as error:
+    except MISFITS as error:
         raise _damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
 
 
-def _frames(arrays: Arrays) -> Frames:
+def frames_of(arrays: Arrays) -> Frames:
+    """The frames in the datasets of a file."""
     qm, mm = list(pairwise(arrays["qm_offsets"].tolist())), list(pairwise(arrays["mm_offsets"].tolist()))
     n_frames = len(arrays["charge"])
     columns: dict[str, Sequence[Any]] = {
@@ -155,7 +158,14 @@ def _frames(arrays: Arrays) -> Frames:
             columns[name] = _labels(name, arrays, mm if name in MM_FORCES else qm)
     if {len(column) for column in columns.values()} != {n_frames}:
         raise ValueError("arrays differ in their number of frames")
-    return Frames(Frame(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
+    frames = Frames(Frame(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
+    for name, found in (
+        ("hash", [bytes.fromhex(frame.hash) for frame in frames]),
+        ("digest", [f.digest for f in frames]),
+    ):
+        if name in arrays and arrays[name].tobytes() != b"".join(found):
+            raise ValueError(f"a frame is not the one that its {name} names")
+    return frames
 
 
 def _labels(name: str, arrays: Arrays, rows: list[tuple[int, int]]) -> list[Any]:
@@ -169,6 +179,11 @@ def _labels(name: str, arrays: Arrays, rows: list[tuple[int, int]]) -> list[Any]
         labels.append(arrays[name][at : at + b - a] if there else None)
         at += (b - a) * there
     return labels
+
+
+def as_bytes(digests: list[bytes]) -> np.ndarray:
+    """Digests of 32 bytes each, (n, 32)."""
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
 
 
 def _offsets(counts: list[int]) -> np.ndarray:
@@ -207,7 +222,7 @@ def _read(path: Path, kind: str) -> Arrays:
             check_datasets(file, size)
             arrays = {name: item[()] for name, item in file.items()}
             intact = file.attrs["checksum"] == _checksum(arrays).encode()
-    except (*_MISFITS, OSError, RuntimeError, MemoryError, OverflowError) as error:
+    except (*MISFITS, OSError, RuntimeError, MemoryError, OverflowError) as error:
         raise _damaged(path, f"HDF5 cannot read it ({error})") from error
     if not intact:
         raise _damaged(path, "its checksum differs")

@@ -16,7 +16,7 @@ from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frame, Frames
-from aiida_hqe.queries import CALCULATION, CAMPAIGN, LABELLING
+from aiida_hqe.queries import CALCULATION, CAMPAIGN, LABELLING, TRAINING
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
@@ -146,15 +146,19 @@ def training_set(committee: CommitteeData) -> list[FramesData]:
 
 
 def trained_on(prefix: str) -> list[CommitteeData]:
-    """What a label changed: the committees that were trained on the frame whose hash begins with `prefix`, oldest first."""
+    """What a label changed: the committees that were trained on the frame whose hash begins with `prefix`, oldest first.
+
+    A campaign trains on all that it has added to its training set, so it is every committee that it trained after that.
+    """
     query = orm.QueryBuilder()
-    query.append(FramesData, filters=holding(prefix), tag="frames")
-    train = {"process_type": f"{CALCULATION}train"}
-    query.append(orm.CalcJobNode, with_incoming="frames", edge_filters={"label": "frames"}, filters=train, tag="job")
-    query.append(CommitteeData, with_incoming="job", tag="part")
-    query.append(orm.CalcFunctionNode, with_incoming="part", edge_filters={"label": {"like": "part%"}}, tag="assemble")
-    query.append(CommitteeData, with_incoming="assemble", project="*")
-    found = {node.pk: node for node in query.all(flat=True)}
+    query.append(FramesData, filters=holding(prefix), tag="added")
+    added = {"label": "added_training"}
+    query.append(orm.CalcFunctionNode, with_outgoing="added", edge_filters=added, project="ctime", tag="division")
+    query.append(orm.WorkChainNode, with_outgoing="division", filters={"process_type": CAMPAIGN}, tag="campaign")
+    train = {"process_type": TRAINING}
+    query.append(orm.WorkChainNode, with_incoming="campaign", filters=train, project="ctime", tag="training")
+    query.append(CommitteeData, with_incoming="training", edge_filters={"label": "committee"}, project="*")
+    found = {node.pk: node for divided, trained, node in query.all() if trained > divided}
     return sorted(found.values(), key=lambda node: node.ctime)
 
 

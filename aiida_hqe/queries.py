@@ -6,15 +6,15 @@ QueryBuilder finds nodes; the frames inside a node are found by their content ha
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiida import orm
 from aiida.common import exceptions
 
+from aiida_hqe.calculations.monitors import COUNTER
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
@@ -28,6 +28,9 @@ CALCULATION = "aiida.calculations:hqe."
 
 LABELLING = "aiida.workflows:hqe.label"
 """Process type of a labelling."""
+
+TRAINING = "aiida.workflows:hqe.train"
+"""Process type of a training."""
 
 STEPS = ("label", "train", "sample", "prepare", "predict")
 """Kinds of jobs; where several run at a time, progress is that of the first."""
@@ -88,6 +91,20 @@ class State:
         }
 
 
+class Counts(NamedTuple):
+    """What running jobs have done and have to do, and when the first of them was submitted."""
+
+    done: int
+    total: int
+    began: datetime | None = None
+
+    def seconds_left(self, now: datetime) -> float | None:
+        """How long (s) the rest takes if it goes on as it did so far; ``None`` where nothing is done yet."""
+        if self.began is None or not self.done:
+            return None
+        return (now - self.began).total_seconds() * (self.total - self.done) / self.done
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calculation:
     """One CalcJob of a campaign: what it did, at what cost, and whether caching gave it.
@@ -104,6 +121,8 @@ class Calculation:
         Folder that it runs in, where that is on this machine.
     threads
         Threads that it says it was given, otherwise those that the campaign asked for.
+    counter
+        Done and total, as the monitor of a job on another machine read them last.
     """
 
     pk: int
@@ -117,6 +136,7 @@ class Calculation:
     status: dict[str, Any]
     workdir: Path | None
     threads: int = 1
+    counter: tuple[int, int] = (0, 0)
 
     @property
     def seconds(self) -> float:
@@ -214,7 +234,7 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
         orm.CalcJobNode,
         with_incoming="inner" if depth == 2 else "caller",
         filters={"process_type": {"like": f"{CALCULATION}%"}},
-        project=["id", "uuid", "process_type", "ctime", "attributes", f"extras.{CACHED_FROM}"],
+        project=["id", "uuid", "process_type", "ctime", "attributes", f"extras.{CACHED_FROM}", f"extras.{COUNTER}"],
         edge_project="label",
         tag="job",
     )
@@ -238,6 +258,7 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
             status=statuses.get(job["id"], {}),
             workdir=Path(attributes["remote_workdir"]) if local else None,
             threads=statuses.get(job["id"], {}).get("threads") or asked,
+            counter=tuple(job[f"extras.{COUNTER}"] or (0, 0)),
         )
 
 
@@ -282,25 +303,29 @@ def round_costs(pk: int) -> dict[int, float]:
     return costs
 
 
-def progress(pk: int) -> tuple[int, int]:
-    """What the jobs of the present step have done, and have to do in all; only jobs on this machine can be asked."""
+def progress(pk: int) -> Counts:
+    """What the jobs of the present step have done, and have to do in all.
+
+    Jobs on this machine are asked; of one elsewhere the daemon says what its monitor read last.
+    """
     jobs = calculations(pk)
     running = [job for job in jobs if not job.terminated]
     if not running:
-        return 0, 0
+        return Counts(0, 0)
     present = min(running, key=lambda job: STEPS.index(job.step))
-    counters = [_counter(job) for job in jobs if (job.round, job.step) == (present.round, present.step)]
-    return sum(done for done, _ in counters), sum(total for _, total in counters)
+    step = [job for job in jobs if (job.round, job.step) == (present.round, present.step)]
+    counters = [_counter(job) for job in step]
+    began = min(job.created for job in step)
+    return Counts(sum(done for done, _ in counters), sum(total for _, total in counters), began)
 
 
 def _counter(job: Calculation) -> tuple[int, int]:
-    """Counter that a job on this machine wrote; zeros where it has not begun."""
+    """Counter of a job; zeros where it has not begun to count."""
     if job.workdir is None:
-        return 0, 0
+        return job.counter
     try:
-        counter = json.loads((job.workdir / files.PROGRESS).read_text())
-        return int(counter["done"]), int(counter["total"])
-    except (OSError, ValueError, KeyError):
+        return files.counter((job.workdir / files.PROGRESS).read_text())
+    except (OSError, ValueError):
         return 0, 0
 
 

@@ -101,6 +101,12 @@ def learning_curve(held_out: FramesData, **rounds: Dict | SinglefileData) -> Dic
 
 
 @calcfunction
+def stopped(number: Int) -> Str:
+    """Cause of the end of a campaign that its user asked to stop, in the round with this number."""
+    return Str(f"stopped by the user in round {number.value}")
+
+
+@calcfunction
 def verdict(campaign: Dict, assessment: Dict, cause: Str | None = None) -> Dict:
     """Why the campaign ended, after the round of `assessment`; `cause` where it was not the campaign's own rule."""
     plan = Campaign.model_validate(campaign.get_dict())

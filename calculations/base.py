@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida.common import CalcInfo, CodeInfo
@@ -11,7 +12,9 @@ from aiida.engine import CalcJob
 from aiida.orm import Dict, SinglefileData
 from pydantic import ValidationError
 
+from aiida_hqe.data.frames import FramesData
 from aiida_hqe.jobs import files
+from aiida_hqe.jobs.deadline import WALLTIME
 from aiida_hqe.settings import Settings
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS", "NUMEXPR_NUM_THREADS")
@@ -45,6 +48,8 @@ class HQECalculation(CalcJob):
             "metadata.options.resources", valid_type=dict, default={"num_machines": 1, "num_mpiprocs_per_machine": 1}
         )
         spec.input("metadata.options.withmpi", valid_type=bool, default=False)
+        # A job goes on in its folder: a scheduler may begin it again where its node failed.
+        spec.input("metadata.options.rerunnable", valid_type=bool, default=True)
         spec.input("metadata.options.parser_name", valid_type=str, default=f"hqe.{cls.JOB}")
         spec.output("status", valid_type=Dict, help="How the job ended: state, seconds, peak memory, versions, counts.")
         spec.default_output_node = "status"
@@ -59,6 +64,8 @@ class HQECalculation(CalcJob):
         spec.exit_code(320, "ERROR_UNREADABLE", invalidates_cache=True, message="{name} cannot be read: {message}")
         spec.exit_code(400, "ERROR_CONVERGENCE", message="the job did not converge: {message}")
         spec.exit_code(410, "ERROR_RESOURCE", invalidates_cache=True, message="the machine lacks something: {message}")
+        spec.exit_code(411, "ERROR_WALLTIME", invalidates_cache=True, message="the time ran out: {message}")
+        spec.exit_code(412, "ERROR_MEMORY", invalidates_cache=True, message="the memory ran out: {message}")
         spec.exit_code(420, "ERROR_INTEGRITY", invalidates_cache=True, message="damaged data: {message}")
         spec.exit_code(490, "ERROR_FAILED", invalidates_cache=True, message="the job failed: {message}")
 
@@ -70,11 +77,21 @@ class HQECalculation(CalcJob):
         code.withmpi = False
         info = CalcInfo()
         info.codes_info = [code]
-        info.prepend_text = "\n".join(["umask 077", *(f"export {name}={self.inputs.threads}" for name in _THREADS)])
+        info.prepend_text = "\n".join(["umask 077", *(f"export {name}={value}" for name, value in self.environment())])
         info.local_copy_list = self.copies()
+        info.remote_copy_list = self.remote_copies()
         info.retrieve_list = [*self.RESULTS, files.STATUS]
+        info.provenance_exclude_list = [files.FRAMES]
         self.write(folder)
         return info
+
+    def environment(self) -> Iterator[tuple[str, int]]:
+        """Environment variables of the job: its threads, and its wall time (s), so that it ends before it is killed."""
+        for name in _THREADS:
+            yield name, self.inputs.threads
+        walltime = self.inputs.metadata.options.get("max_wallclock_seconds")
+        if walltime:
+            yield WALLTIME, int(walltime)
 
     def write(self, folder: Folder) -> None:
         """Write the files that are made from inputs rather than copied: the settings of the job."""
@@ -84,16 +101,23 @@ class HQECalculation(CalcJob):
         """Files copied from input nodes: (uuid of the node, name there, name in the job)."""
         raise NotImplementedError
 
+    def remote_copies(self) -> list[tuple[str, str, str]]:
+        """Files copied from the folders of earlier jobs: (uuid of the computer, path there, name in the job); none, mostly."""
+        return []
+
 
 def copy(node: SinglefileData, name: str) -> tuple[str, str, str]:
     """Entry that copies the file of `node` into the job as `name`."""
     return node.uuid, node.filename, name
 
 
+def write_frames(folder: Folder, node: FramesData) -> None:
+    """Write the frames that a job reads, whatever files of `node` they are in; the job's own node keeps no copy of them."""
+    node.write(Path(folder.abspath) / files.FRAMES)
+
+
 def write_settings(folder: Folder, name: str, model: type[Settings], node: Dict) -> None:
     """Write the settings in `node`, validated by `model`."""
-    from pathlib import Path
-
     files.write_settings(Path(folder.abspath), name, model.model_validate(node.get_dict()))
 
 

@@ -5,6 +5,7 @@ Their science is in the rooms below; they only turn nodes into its arguments and
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,7 +64,7 @@ def select(
 
     step = SelectionStep.model_validate(settings.get_dict())
     scale = None if calibration is None else Calibration.model_validate(calibration.get_dict())
-    chosen = choose(frames.frames, scale, step.selection, known=_known(known.values()), seed=step.seed)
+    chosen = choose(frames, scale, step.selection, known=_known(known.values()), seed=step.seed)
     converged = step.converged_below is not None and chosen.uncertain_fraction < step.converged_below
     flagged = Frames() if converged else chosen.frames
     summary = {
@@ -83,7 +84,7 @@ def select(
 def partition(
     frames: FramesData, settings: Dict, training_set: FramesData | None = None, held_out: FramesData | None = None
 ) -> dict[str, FramesData]:
-    """Divide new labels into training and held-out ones, and add them to those of before.
+    """Divide new labels into training and held-out ones, and add them to those of before; no frame is copied.
 
     The division follows the content hash of the frames: it is random with respect to their physics, and the same for equal
     frames. A first division holds out at least what a calibration needs.
@@ -100,22 +101,19 @@ def partition(
     Returns
     -------
     dict
-        ``training_set``, ``held_out``, each only if it has a frame, and ``labels``: both together.
+        ``training_set``, ``held_out``, and ``labels``: both together; ``added_training`` and ``added_held_out``: what is new in
+        each. Each only if it has a frame.
     """
     from aiida_hqe.selection.calibration import frames_needed
 
     step = SelectionStep.model_validate(settings.get_dict())
-    before = {"training_set": _frames(training_set), "held_out": _frames(held_out)}
-    old = {frame.hash for part in before.values() for frame in part}
-    new = [frame for frame in frames.frames.unique() if frame.hash not in old]
-    missing = frames_needed(step.selection.confidence) - len(before["held_out"])
-    chosen = set(sorted(frame.hash for frame in new)[: max(round(step.held_out * len(new)), missing)])
-    sets = {
-        "training_set": Frames([*before["training_set"], *(frame for frame in new if frame.hash not in chosen)]),
-        "held_out": Frames([*before["held_out"], *(frame for frame in new if frame.hash in chosen)]),
-    }
-    sets["labels"] = Frames([*sets["training_set"], *sets["held_out"]])
-    return {name: FramesData.from_frames(part) for name, part in sets.items() if part}
+    old = {key for node in (training_set, held_out) if node is not None for key in node.hashes}
+    rows = {key: row for key, row in frames.rows.items() if key not in old}
+    missing = frames_needed(step.selection.confidence) - (0 if held_out is None else held_out.n_frames)
+    chosen = set(sorted(rows)[: max(round(step.held_out * len(rows)), missing)])
+    added_training = frames.subset([row for key, row in rows.items() if key not in chosen])
+    added_held_out = frames.subset([row for key, row in rows.items() if key in chosen])
+    return _sets(added_training, added_held_out, training_set, held_out)
 
 
 @calcfunction
@@ -125,16 +123,11 @@ def divide(frames: FramesData, held_out: FramesData) -> dict[str, FramesData]:
     Returns
     -------
     dict
-        ``training_set``: `frames` without `held_out`, only if that leaves any; ``held_out``; ``labels``: both together.
+        As `partition`: the training set is `frames` without `held_out`.
     """
-    kept = held_out.frames.unique()
-    hashes = set(kept.hashes)
-    sets = {
-        "training_set": Frames(frame for frame in frames.frames.unique() if frame.hash not in hashes),
-        "held_out": kept,
-    }
-    sets["labels"] = Frames([*sets["training_set"], *kept])
-    return {name: FramesData.from_frames(part) for name, part in sets.items() if part}
+    kept = held_out.rows
+    added_training = frames.subset([row for key, row in frames.rows.items() if key not in kept])
+    return _sets(added_training, held_out.subset(kept.values()), None, None)
 
 
 @calcfunction
@@ -157,13 +150,39 @@ def _deal(items: Any, hands: int) -> list[Any]:
     return [items[hand::hands] for hand in range(hands)]
 
 
-def _frames(node: FramesData | None) -> Frames:
-    return Frames() if node is None else node.frames
+def _sets(
+    added_training: FramesData, added_held_out: FramesData, training_set: FramesData | None, held_out: FramesData | None
+) -> dict[str, FramesData]:
+    """The sets of before with what is added to them."""
+    training = [node for node in (training_set, added_training) if node is not None]
+    kept = [node for node in (held_out, added_held_out) if node is not None]
+    sets = {
+        "training_set": FramesData.join(training),
+        "held_out": FramesData.join(kept),
+        "labels": FramesData.join([*training, *kept]),
+        "added_training": added_training,
+        "added_held_out": added_held_out,
+    }
+    return {name: node for name, node in sets.items() if node.n_frames}
 
 
 def _known(nodes: Iterable[FramesData | Dict]) -> list[Any]:
-    """Frames of the labelled nodes, hashes of the quarantined ones."""
-    return [item for node in nodes for item in (node.frames if isinstance(node, FramesData) else node.get_dict())]
+    """Hashes of the labelled and the quarantined frames, and those labelled frames that diversity is measured against."""
+    from aiida_hqe.selection.select import COMPARED
+
+    known: list[Any] = []
+    rows: list[tuple[str, FramesData, int]] = []
+    for node in nodes:
+        hashes = node.hashes if isinstance(node, FramesData) else list(node.get_dict())
+        known += hashes
+        if isinstance(node, FramesData):
+            rows += [(key, node, row) for row, key in enumerate(hashes)]
+    if len(rows) > COMPARED:
+        rows = heapq.nsmallest(COMPARED, rows, key=lambda entry: entry[0])
+    of_node: dict[FramesData, list[int]] = {}
+    for _, node, row in rows:
+        of_node.setdefault(node, []).append(row)
+    return known + [frame for node, chosen in of_node.items() for frame in node.take(chosen)]
 
 
 def predictions_of(node: SinglefileData) -> list[Prediction]:

@@ -6,15 +6,13 @@ import hashlib
 import json
 from typing import Any
 
-from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.orm import Dict
 
-from aiida_hqe.calculations.base import HQECalculation, copy, valid, write_settings
+from aiida_hqe.calculations.base import HQECalculation, valid, write_frames, write_settings
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.jobs import files
-from aiida_hqe.jobs.deadline import WALLTIME
 
 
 class LabelCalculation(HQECalculation):
@@ -54,21 +52,14 @@ class LabelCalculation(HQECalculation):
             message="{failed} of {total} frames failed, and the machine was to blame: {message}",
         )
 
-    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Tell the job its wall time as well, so that it ends before it is killed."""
-        info = super().prepare_for_submission(folder)
-        walltime = self.inputs.metadata.options.get("max_wallclock_seconds")
-        if walltime:
-            info.prepend_text += f"\nexport {WALLTIME}={int(walltime)}"
-        return info
-
     def write(self, folder: Folder) -> None:
-        """Write the level."""
+        """Write the frames to label, and the level."""
+        write_frames(folder, self.inputs.frames)
         write_settings(folder, files.LEVEL, Level, self.inputs.level)
 
     def copies(self) -> list[tuple[str, str, str]]:
-        """Frames to label."""
-        return [copy(self.inputs.frames, files.FRAMES)]
+        """Nothing: a label needs no more than frames and level."""
+        return []
 
 
 def level_key(level: Level) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,13 +17,16 @@ from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Frame, Frames
 OVERHEAD = 3.0
 """Seconds that a label job costs besides its labels: AiiDA's own work, the start of Python, the import of PySCF."""
 
-WORTH = 5.0
-"""A job must have this many times `OVERHEAD` of work: with fewer frames than that, fewer jobs share them."""
+IN_TURN = 1.0
+"""Seconds of them in which AiiDA does nothing else: they add up over the jobs, however many run at a time."""
+
+WORTH = 100.0
+"""A job gets this many times `OVERHEAD` of work, where there is so much of it."""
 
 STRIKES = 2
 """A frame that this many jobs ended on, or lacked resources for, is not tried again."""
 
-RETRIED = frozenset({"walltime", "memory", "node failure", "killed", "resource"})
+RETRIED = frozenset({"walltime", "memory", "disk", "node failure", "killed", "resource", "damaged"})
 """Why a job may end early and yet be worth another try; `aiida_hqe.parsers.label` names the causes."""
 
 LOST: dict[str, Any] = {"error_kind": "resource", "message": "its label job ended without a result for it"}
@@ -39,14 +43,14 @@ class Outcome:
     Attributes
     ----------
     labelled
-        Labelled frames by their hash.
+        Where each labelled frame is, by its hash: name of the result, row in it.
     failed
         Why a frame has no label, by its hash, for those that are not tried again.
     waiting
         Frames to try (again), those that ended a job before last, so that they keep no other from being labelled.
     """
 
-    labelled: dict[str, Frame]
+    labelled: dict[str, tuple[str, int]]
     failed: dict[str, dict[str, Any]]
     waiting: list[str]
 
@@ -62,14 +66,14 @@ def outcome(hashes: Iterable[str], results: Mapping[str, Data]) -> Outcome:
         Outputs of the jobs, the oldest first, by names that begin with the label of the output: ``frames``, ``failed`` or
         ``unfinished``.
     """
-    labelled: dict[str, Frame] = {}
+    labelled: dict[str, tuple[str, int]] = {}
     reasons: dict[str, dict[str, Any]] = {}
     strikes: Counter[str] = Counter()
     final: set[str] = set()
     for name in sorted(results, key=lambda name: name.partition("_")[2]):
         node = results[name]
         if isinstance(node, FramesData):
-            labelled |= {frame.hash: frame for frame in node.frames}
+            labelled |= {key: (name, row) for key, row in node.rows.items()}
         elif name.startswith("failed"):
             reasons |= node.get_dict()
             lacking = {key for key, reason in node.get_dict().items() if reason["error_kind"] == "resource"}
@@ -106,13 +110,16 @@ def reuse(frames: FramesData, **earlier: FramesData) -> dict[str, FramesData]:
         ``frames``: those whose configuration `earlier` holds, with its label and cost, and their own info; ``missing``:
         the others. Each only if it has a frame.
     """
-    known = {frame.hash: frame for name in sorted(earlier, reverse=True) for frame in earlier[name].frames}
-    wanted = frames.frames.unique()
-    parts = {
-        "frames": Frames(_with_label(frame, known[frame.hash]) for frame in wanted if frame.hash in known),
-        "missing": Frames(frame for frame in wanted if frame.hash not in known),
-    }
-    return {name: FramesData.from_frames(part) for name, part in parts.items() if part}
+    wanted, labels = frames.rows, {}
+    for name in sorted(earlier):
+        held = {key: row for key, row in earlier[name].rows.items() if key in wanted and key not in labels}
+        labels |= dict(zip(held, earlier[name].take(list(held.values())), strict=True))
+    taken = frames.take([wanted[key] for key in wanted if key in labels])
+    missing = [row for key, row in wanted.items() if key not in labels]
+    parts: dict[str, FramesData] = {}
+    if taken:
+        parts["frames"] = FramesData.from_frames(Frames(_with_label(frame, labels[frame.hash]) for frame in taken))
+    return parts | ({"missing": frames.subset(missing)} if missing else {})
 
 
 def _with_label(frame: Frame, labelled: Frame) -> Frame:
@@ -134,14 +141,20 @@ def split(frames: FramesData, batches: Int, measured: FramesData | None = None) 
     measured
         Labels of the same level and size. What one of them cost says how many frames make a job worth its overhead.
     """
-    unique = frames.frames.unique()
-    return _batches(list(unique), job_count(len(unique), batches.value, seconds_per_label(measured)))
+    rows = list(frames.rows.values())
+    return _batches(frames, rows, job_count(len(rows), batches.value, seconds_per_label(measured)))
 
 
 def job_count(n_frames: int, at_most: int, seconds: float | None) -> int:
-    """Jobs that share `n_frames` frames of so many seconds each: as many as may run, unless that leaves them too little."""
-    useful = at_most if seconds is None else int(n_frames * seconds / (WORTH * OVERHEAD))
-    return max(1, min(at_most, useful, n_frames))
+    """Jobs that share `n_frames` frames of so many seconds each; `at_most` where the seconds are not known.
+
+    As many as have `WORTH` times their overhead to do. Of less work also more, as long as sharing it saves more time than the
+    jobs' turns at AiiDA cost: work / jobs + turn * jobs is least for sqrt(work / turn) jobs.
+    """
+    if seconds is None:
+        return max(1, min(at_most, n_frames))
+    work = n_frames * seconds
+    return max(1, min(at_most, n_frames, max(int(work / (WORTH * OVERHEAD)), math.isqrt(int(work / IN_TURN)))))
 
 
 def seconds_per_label(measured: FramesData | None) -> float | None:
@@ -158,9 +171,9 @@ def retry(frames: FramesData, batches: Int, **results: FramesData | Dict) -> dic
 
     Frames that ended a job before come last in theirs. Finished frames, and those that failed for good, are left out.
     """
-    by_hash = {frame.hash: frame for frame in frames.frames}
-    waiting = [by_hash[key] for key in outcome(by_hash, results).waiting]
-    return _batches(waiting, max(1, min(batches.value, len(waiting)))) if waiting else {}
+    rows = frames.rows
+    waiting = [rows[key] for key in outcome(rows, results).waiting]
+    return _batches(frames, waiting, max(1, min(batches.value, len(waiting)))) if waiting else {}
 
 
 @calcfunction
@@ -181,17 +194,19 @@ def gather(flagged: FramesData, **results: FramesData | Dict) -> dict[str, Frame
         ``frames`` (labelled, if any) and ``failed`` (if any). A frame that no job reports about is quarantined as well:
         labelled + failed = flagged.
     """
-    hashes = flagged.frames.unique().hashes
+    hashes = list(flagged.rows)
     found = outcome(hashes, results)
     outputs: dict[str, FramesData | Dict] = {}
     if found.labelled:
-        labelled = Frames(found.labelled[key] for key in hashes if key in found.labelled)
-        outputs["frames"] = FramesData.from_frames(labelled)
+        names = sorted({name for name, _ in found.labelled.values()})
+        places = [found.labelled[key] for key in hashes if key in found.labelled]
+        nodes: list[Any] = [results[name] for name in names]
+        outputs["frames"] = FramesData.pick(nodes, [(names.index(name), row) for name, row in places])
     quarantined = found.failed | dict.fromkeys(found.waiting, LOST)
     if quarantined:
         outputs["failed"] = Dict({key: quarantined[key] for key in hashes if key in quarantined})
     return outputs
 
 
-def _batches(frames: list[Frame], hands: int) -> dict[str, FramesData]:
-    return {f"batch_{hand:02d}": FramesData.from_frames(Frames(frames[hand::hands])) for hand in range(hands)}
+def _batches(frames: FramesData, rows: list[int], hands: int) -> dict[str, FramesData]:
+    return {f"batch_{hand:02d}": frames.subset(rows[hand::hands]) for hand in range(hands)}

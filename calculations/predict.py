@@ -7,7 +7,7 @@ from typing import Any
 from aiida.common.folders import Folder
 from aiida.orm import SinglefileData
 
-from aiida_hqe.calculations.base import HQECalculation, copy
+from aiida_hqe.calculations.base import HQECalculation, copy, write_frames
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.jobs import files
@@ -28,8 +28,9 @@ class PredictCalculation(HQECalculation):
         spec.output("predictions", valid_type=SinglefileData, required=False, help="Predictions (HDF5), a frame each.")
 
     def write(self, folder: Folder) -> None:
-        """Write nothing: a prediction has no settings."""
+        """Write the frames to predict; a prediction has no settings."""
+        write_frames(folder, self.inputs.frames)
 
     def copies(self) -> list[tuple[str, str, str]]:
-        """Committee and frames."""
-        return [copy(self.inputs.committee, files.COMMITTEE), copy(self.inputs.frames, files.FRAMES)]
+        """The committee."""
+        return [copy(self.inputs.committee, files.COMMITTEE)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida.common.folders import Folder
-from aiida.orm import Dict, SinglefileData
+from aiida.orm import Dict, RemoteData, SinglefileData
 
 from aiida_hqe.calculations.base import HQECalculation, copy, valid, write_settings
 from aiida_hqe.data.committee import CommitteeData
@@ -14,7 +14,10 @@ from aiida_hqe.jobs import files
 
 
 class SampleCalculation(HQECalculation):
-    """``hqe-job sample``: dynamics driven by the force field, or by a committee in the QM region."""
+    """``hqe-job sample``: dynamics driven by the force field, or by a committee in the QM region.
+
+    A run that goes on from a checkpoint makes the same frames, bit by bit, as one that was not interrupted.
+    """
 
     JOB = "sample"
     RESULTS = (files.SAMPLED, files.FINAL)
@@ -31,6 +34,12 @@ class SampleCalculation(HQECalculation):
         )
         spec.input("assembly", valid_type=SinglefileData, help="Assembly to start from.")
         spec.input("committee", valid_type=CommitteeData, required=False, help="Committee that drives the QM region.")
+        spec.input(
+            "restart",
+            valid_type=RemoteData,
+            required=False,
+            help="Folder of a run that was killed, to go on from its checkpoint.",
+        )
         spec.output(
             "frames", valid_type=FramesData, required=False, help="Frames sampled, with disagreement and origin."
         )
@@ -47,3 +56,10 @@ class SampleCalculation(HQECalculation):
         if "committee" in self.inputs:
             copies.append(copy(self.inputs.committee, files.COMMITTEE))
         return copies
+
+    def remote_copies(self) -> list[tuple[str, str, str]]:
+        """The checkpoint of the run to go on from; where it left none, AiiDA copies nothing and the run starts anew."""
+        if "restart" not in self.inputs:
+            return []
+        folder = self.inputs.restart
+        return [(folder.computer.uuid, f"{folder.get_remote_path()}/{files.CHECKPOINT}", files.CHECKPOINT)]

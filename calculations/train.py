@@ -7,7 +7,7 @@ from typing import Any
 from aiida.common.folders import Folder
 from aiida.orm import Dict
 
-from aiida_hqe.calculations.base import HQECalculation, copy, valid, write_settings
+from aiida_hqe.calculations.base import HQECalculation, copy, valid, write_frames, write_settings
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.jobs import files
@@ -18,6 +18,7 @@ class TrainCalculation(HQECalculation):
 
     JOB = "train"
     RESULTS = (files.TRAINED, files.HISTORY)
+    CACHE_VERSION = 2  # networks start with small weights of potential and field
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -32,12 +33,10 @@ class TrainCalculation(HQECalculation):
         spec.output("history", valid_type=Dict, required=False, help="Losses and errors of each member.")
 
     def write(self, folder: Folder) -> None:
-        """Write the settings."""
+        """Write the frames to learn from, and the settings."""
+        write_frames(folder, self.inputs.frames)
         write_settings(folder, files.SETTINGS, files.TrainJob, self.inputs.settings)
 
     def copies(self) -> list[tuple[str, str, str]]:
-        """Frames, and the committee to go on from."""
-        copies = [copy(self.inputs.frames, files.FRAMES)]
-        if "committee" in self.inputs:
-            copies.append(copy(self.inputs.committee, files.COMMITTEE))
-        return copies
+        """The committee to go on from."""
+        return [copy(self.inputs.committee, files.COMMITTEE)] if "committee" in self.inputs else []

@@ -20,7 +20,21 @@ _EXIT_CODES = {
     "convergence": "ERROR_CONVERGENCE",
     "resource": "ERROR_RESOURCE",
     "integrity": "ERROR_INTEGRITY",
+    "walltime": "ERROR_WALLTIME",
+    "memory": "ERROR_MEMORY",
 }
+
+_SCHEDULER = {110: "memory", 120: "walltime", 140: "node failure"}
+"""AiiDA's exit codes for what a scheduler says about the end of a job."""
+
+_SLURM = {
+    "due to time limit": "walltime",
+    "exceeded memory limit": "memory",
+    "oom_kill": "memory",
+    "oom-kill": "memory",
+    "due to node failure": "node failure",
+}
+"""What SLURM's own lines in the standard error of a job say about its end; AiiDA reads the first line alone."""
 
 
 class HQEParser(Parser):
@@ -56,13 +70,19 @@ class HQEParser(Parser):
 
     def killed(self) -> ExitCode:
         """Exit code of a job without status."""
+        label = _EXIT_CODES.get(self.ended_by() or "")
+        if label is not None:
+            return self.exit(label, message="the scheduler ended it")
         return self.exit("ERROR_NO_STATUS", name=files.STATUS)
+
+    def ended_by(self) -> str | None:
+        """Why the scheduler ended the job, in a word; ``None`` where it did not, or does not say so."""
+        return _SCHEDULER.get(self.node.exit_status or 0) or said_by_slurm(self.node.get_scheduler_stderr() or "")
 
     def failed(self, status: files.Status) -> ExitCode:
         """Exit code of a job that failed as a whole."""
-        return self.exit(
-            _EXIT_CODES.get(status.error_kind or "", "ERROR_FAILED"), message=status.message or "no message"
-        )
+        label = _EXIT_CODES.get(status.cause or "") or _EXIT_CODES.get(status.error_kind or "", "ERROR_FAILED")
+        return self.exit(label, message=status.message or "no message")
 
     def status(self) -> files.Status | None:
         """How the job ended; ``None`` if it was killed."""
@@ -86,6 +106,12 @@ class HQEParser(Parser):
     def exit(self, label: str, **values: Any) -> ExitCode:
         """Exit code `label` of the calculation, its message filled in."""
         return self.exit_codes[label].format(**values)
+
+
+def said_by_slurm(stderr: str) -> str | None:
+    """Why SLURM ended a job, in a word, by the standard error of the job; ``None`` where it did not."""
+    said = [line.lower() for line in stderr.splitlines() if line.startswith(("slurmstepd:", "srun:"))]
+    return next((cause for line in said for phrase, cause in _SLURM.items() if phrase in line), None)
 
 
 def _line(error: Exception) -> str:

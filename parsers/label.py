@@ -6,17 +6,16 @@ from typing import Any
 
 from aiida.engine import ExitCode
 from aiida.orm import Dict
+from pydantic import ValidationError
 
 from aiida_hqe.calculations.label import level_key
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.embedding.level import Level
-from aiida_hqe.frames import Frames
+from aiida_hqe.errors import HQEError
+from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.labels import Label
 from aiida_hqe.parsers.base import HQEParser
-
-_SCHEDULER = {110: "memory", 120: "walltime", 140: "node failure"}
-"""AiiDA's exit codes for what a scheduler says about the end of a job."""
 
 _UNFINISHED = {"walltime": "ERROR_OUT_OF_WALLTIME", "memory": "ERROR_OUT_OF_MEMORY"}
 
@@ -28,25 +27,24 @@ class LabelParser(HQEParser):
 
     def killed(self) -> ExitCode:
         """A killed job keeps the frames it finished."""
-        return self.finished_frames(None) or super().killed()
+        return self.finished_frames(files.Status(state="failed")) or super().killed()
 
     def failed(self, status: files.Status) -> ExitCode:
         """A job that failed as a whole keeps them too."""
-        self.finished_frames(status)
-        return super().failed(status)
+        early = self.finished_frames(status)
+        return early if early is not None and status.cause in _UNFINISHED else super().failed(status)
 
-    def finished_frames(self, status: files.Status | None) -> ExitCode | None:
-        """Put out what is finished, if there is anything."""
-        if files.LABELS not in self.retrieved.base.repository.list_object_names():
-            return None
-        return self.guarded(status or files.Status(state="failed"))
+    def finished_frames(self, status: files.Status) -> ExitCode | None:
+        """Put out what is finished, and what is not where the job began or says why it did not."""
+        began = files.LABELS in self.retrieved.base.repository.list_object_names()
+        return self.guarded(status) if began or self.cause(status)[0] in _UNFINISHED else None
 
     def results(self, status: files.Status) -> ExitCode | None:
         """Put out ``frames``, ``failed`` and ``unfinished``."""
-        labels = self.labels()
         frames = self.node.inputs.frames.frames.unique()
-        labelled = Frames(labels[f.hash].apply(f) for f in frames if f.hash in labels and labels[f.hash].status == "ok")
-        failed = [labels[f.hash] for f in frames if f.hash in labels and labels[f.hash].status == "failed"]
+        labels = self.labels(frames, began=status.state != "failed")
+        labelled = Frames(found for found in labels.values() if isinstance(found, Frame))
+        failed = [found for found in labels.values() if isinstance(found, Label)]
         missing = [key for key in frames.hashes if key not in labels]
         if labelled:
             self.out("frames", self.batch(labelled))
@@ -65,24 +63,34 @@ class LabelParser(HQEParser):
         return node
 
     def unfinished(self, status: files.Status, missing: list[str], total: int) -> ExitCode:
-        """Put out the frames without a result: why the job ended, and which of them it was working on then."""
+        """Put out the frames without a result, why the job ended, which of them it was working on, and what it lacked."""
         cause, message = self.cause(status)
+        if cause == "damaged":
+            message = f"{len(missing)} of {total} labels of its job were damaged"
+        killed = status.state == "failed"
         entries: dict[str, Any] = {"frames": missing, "cause": cause, "message": message}
-        entries["suspect"] = missing[0] if status.state == "failed" else None
+        entries["suspect"] = missing[0] if killed and self.blames_frame(cause) else None
+        entries["lacked"] = cause if killed and cause in _UNFINISHED else None
         self.out("unfinished", Dict(entries))
+        if cause == "damaged":
+            return self.exit("ERROR_UNREADABLE", name=files.LABELS, message=message)
         return self.exit(_UNFINISHED.get(cause, "ERROR_UNFINISHED"), done=total - len(missing), total=total)
+
+    def blames_frame(self, cause: str) -> bool:
+        """Whether the frame that the job was working on may be why it ended: not before the first, nor on a full disk."""
+        return cause != "disk" and files.LABELS in self.retrieved.base.repository.list_object_names()
 
     def cause(self, status: files.Status) -> tuple[str, str]:
         """Why a job ended early, as a word and a sentence: what it said itself, or what the scheduler said."""
+        if status.state == "finished":
+            return "damaged", "its label was damaged"
         if status.state != "failed":
             return "walltime", status.message or "the time of the job ran out"
         if status.error_kind is not None:
-            return status.error_kind, status.message or "the job failed as a whole"
-        cause = _SCHEDULER.get(self.node.exit_status or 0, "killed")
-        sentence = (
-            "its label job was killed" if cause == "killed" else f"its label job was ended by the scheduler: {cause}"
-        )
-        return cause, sentence
+            return status.cause or status.error_kind, status.message or "the job failed as a whole"
+        ended = self.ended_by()
+        sentence = f"its label job was ended by the scheduler: {ended}" if ended else "its label job was killed"
+        return ended or "killed", sentence
 
     def judged(self, failed: list[Label], total: int) -> ExitCode | None:
         """Exit code of a batch all of whose frames were tried."""
@@ -96,9 +104,39 @@ class LabelParser(HQEParser):
             return self.exit("ERROR_ALL_FAILED", message=failed[0].message)
         return self.exit("ERROR_SOME_FAILED", failed=len(failed), total=total)
 
-    def labels(self) -> dict[str, Label]:
-        """Labels by hash of their frame; a last line that a kill cut short is left out."""
+    def labels(self, frames: Frames, *, began: bool) -> dict[str, Frame | Label]:
+        """By hash, in the order of `frames`: the labelled frame, or the failed label; lines that are no label are left out.
+
+        A job that `began` has left its file.
+        """
+        found: dict[str, Frame | Label] = {}
+        by_hash = {label.frame: label for label in map(_label, self.lines(began=began)) if label is not None}
+        for frame in frames:
+            label = by_hash.get(frame.hash)
+            if label is not None:
+                result = label if label.status == "failed" else _apply(label, frame)
+                found |= {} if result is None else {frame.hash: result}
+        return found
+
+    def lines(self, *, began: bool) -> list[bytes]:
+        """Complete lines of ``labels.jsonl``."""
+        if not began and files.LABELS not in self.retrieved.base.repository.list_object_names():
+            return []
         with self.path(files.LABELS) as path:
-            complete = path.read_bytes().rpartition(b"\n")[0]
-        found = [Label.model_validate_json(line) for line in complete.splitlines()]
-        return {label.frame: label for label in found}
+            return path.read_bytes().rpartition(b"\n")[0].splitlines()
+
+
+def _label(line: bytes) -> Label | None:
+    """The label of a line; ``None`` where it is damaged."""
+    try:
+        return Label.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _apply(label: Label, frame: Frame) -> Frame | None:
+    """The labelled frame; ``None`` where the label lacks a number or does not fit."""
+    try:
+        return label.apply(frame)
+    except HQEError:
+        return None

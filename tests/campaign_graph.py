@@ -136,6 +136,23 @@ class Builder:
         write_predictions(path, predictions)
         return orm.SinglefileData(path)
 
+    def divided(
+        self,
+        partition: orm.CalcFunctionNode,
+        added_training: FramesData,
+        added_held_out: FramesData | None,
+        training_set: FramesData | None = None,
+        held_out: FramesData | None = None,
+    ) -> dict[str, FramesData]:
+        """The sets after a round, of what was added to training and held-out set, and these before."""
+        training = [part for part in (training_set, added_training) if part is not None]
+        kept = [part for part in (held_out, added_held_out) if part is not None]
+        sets = {"training_set": training, "held_out": kept, "labels": [*training, *kept]}
+        made = {name: FramesData.join(nodes) for name, nodes in sets.items()} | {"added_training": added_training}
+        if added_held_out is not None:
+            made["added_held_out"] = added_held_out
+        return {name: self.made(partition, name, node) for name, node in made.items()}
+
     def status(self, job: orm.CalcJobNode, seconds: float, **entries: Any) -> None:
         status = {"state": "finished", "seconds": seconds, "peak_memory": 300.0, "versions": {"pyscf": "2.14.0"}}
         self.made(job, "status", orm.Dict(status | entries))
@@ -154,16 +171,9 @@ class Builder:
         node.base.attributes.set_many({"level": LEVEL_KEY, "label_seconds": 2.0 * len(done)})
         self.made(job, "frames", node)
         gather = self.function("labelling.gather", labelling, flagged=flagged, frames_00=node)
-        gathered = {"frames": FramesData.from_frames(done)}
-        lost = (
-            {frame.hash: {"error_kind": "convergence", "message": "no SCF"} for frame in flagged.frames}
-            if not done
-            else {}
-        )
-        missing = {
-            key: lost.get(key, {"error_kind": "convergence", "message": "no SCF"}) for key in flagged.frames.hashes
-        }
-        missing = {key: value for key, value in missing.items() if key not in node.frames.hashes}
+        gathered = {"frames": node.subset(range(len(done)))}
+        held, reason = set(node.hashes), {"error_kind": "convergence", "message": "no SCF"}
+        missing = dict.fromkeys([key for key in flagged.hashes if key not in held], reason)
         if missing:
             self.made(job, "failed", orm.Dict(missing))
             gathered["failed"] = orm.Dict(missing)
@@ -181,13 +191,15 @@ def build(directory: Path, computer: orm.Computer, document: dict[str, Any] = DO
     flagged = builder.made(select, "flagged", FramesData.from_frames(sampled.frames))
     job_0, labels_0 = builder.label(0, flagged, first)
     partition = builder.function("functions.partition", frames=labels_0)
-    training = builder.made(partition, "training_set", FramesData.from_frames(Frames(first[:4])))
-    held_out = builder.made(partition, "held_out", FramesData.from_frames(Frames(first[4:])))
-    train = builder.job("train", builder.work("train", "train_00"), "job_00", frames=training)
+    sets = builder.divided(partition, labels_0.subset(range(4)), labels_0.subset(range(4, 6)))
+    training, held_out = sets["training_set"], sets["held_out"]
+    training_work = builder.work("train", "train_00", frames=training)
+    train = builder.job("train", training_work, "job_00", frames=training)
     builder.status(train, 30.0)
     part = builder.made(train, "committee", CommitteeData.from_file(committee_file(directory)))
     assemble = builder.function("functions.assemble", part_00=part)
     committee = builder.made(assemble, "result", CommitteeData.from_file(committee_file(directory)))
+    committee.base.links.add_incoming(training_work, LinkType.RETURN, "committee")
     expected = [prediction(frame, 0.1) for frame in first]
     predict = builder.job("predict", builder.campaign, "held_out_00", committee=committee, frames=held_out)
     predictions = builder.made(predict, "predictions", builder.predictions(expected[4:]))
@@ -206,10 +218,9 @@ def build(directory: Path, computer: orm.Computer, document: dict[str, Any] = DO
     predict = builder.job("predict", builder.campaign, "expect_01", committee=committee, frames=flagged)
     builder.made(predict, "predictions", builder.predictions([prediction(frame, 0.2) for frame in second]))
 
-    everything = Frames([*first, *labels_1.frames])
     partition = builder.function("functions.partition", frames=labels_1)
-    labels = builder.made(partition, "labels", FramesData.from_frames(everything))
-    outputs = {"calibration": calibration, "committee": committee, "held_out": held_out, "labels": labels}
+    sets = builder.divided(partition, labels_1.subset(range(2)), None, training, held_out)
+    outputs = {"calibration": calibration, "committee": committee, "held_out": held_out, "labels": sets["labels"]}
     _finish(builder, outputs)
     return Graph(builder.campaign, committee, first, second, [job_0, job_1])
 

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from aiida.engine import WorkChain
-from aiida.orm import AbstractCode, ProcessNode
+from aiida.engine import CalcJob, WorkChain, append_
+from aiida.orm import AbstractCode, Dict, ProcessNode
+
+from aiida_hqe.calculations.monitors import ENTRY_POINT, INTERVAL
+
+ATTEMPTS = 3
+"""How often a job is submitted at most, where it is the machine that ends it."""
+
+MACHINE = frozenset({100, 110, 120, 140, 300, 310, 320, 410, 411, 412, 420, 490})
+"""Exit codes for which the machine is to blame; those of ours are not cached."""
+
+LACKS = {110: "memory", 120: "walltime", 410: "resource", 411: "walltime", 412: "memory"}
+"""What a job lacked that ended with such an exit code."""
+
+RAISED = {"walltime": "max_wallclock_seconds", "memory": "max_memory_kb", "resource": "max_memory_kb"}
+"""Option that is doubled where its lack ended a job."""
 
 
 class HQEWorkChain(WorkChain):
     """A workchain whose jobs run one code.
+
+    A job that the machine ended, and not its input, is submitted again with the same input.
 
     `threads` and `options` say where and how, not what: neither is a node, and neither changes a result.
     """
@@ -27,12 +44,47 @@ class HQEWorkChain(WorkChain):
     def job(self, label: str, **inputs: Any) -> dict[str, Any]:
         """Inputs of a CalcJob: `inputs`, the code and the resources; those that are ``None`` are left out."""
         metadata = {"label": label, "call_link_label": label, "options": self._options()}
-        return given(code=self.inputs.code, threads=self.inputs.threads, metadata=metadata, **inputs)
+        return given(
+            code=self.inputs.code, threads=self.inputs.threads, metadata=metadata, **self._monitors(), **inputs
+        )
+
+    def tries(self, name: str) -> bool:
+        """Whether the job whose attempts are `name` in the context is to be submitted: it never was, or the machine ended it."""
+        attempts = self.ctx.get(name) or []
+        return not attempts or (len(attempts) < ATTEMPTS and ended_by_machine(attempts[-1]))
+
+    def attempt(self, name: str, process: type[CalcJob], label: str, **inputs: Any) -> None:
+        """Submit a job, and wait for it as one more attempt at `name`, given more of what earlier ones lacked."""
+        attempts = self.ctx.get(name) or []
+        raised: dict[str, int] = {}
+        for job in attempts:
+            raised = self.raised({LACKS[job.exit_status]} if job.exit_status in LACKS else set(), raised)
+        if attempts:
+            self.report(f"{ending(attempts[-1])}; it is tried again")
+        inputs = self.job(label, **inputs)
+        inputs["metadata"]["options"] |= raised
+        self.to_context(**{name: append_(self.submit(process, inputs))})
+
+    def raised(self, lacks: set[str], before: Mapping[str, int]) -> dict[str, int]:
+        """Limits that jobs get next, doubled where they lacked something, on top of those raised `before`."""
+        limits = dict(before)
+        for option in {RAISED[lack] for lack in lacks if lack in RAISED}:
+            limit = limits.get(option, self.inputs.options.get(option))
+            if limit is not None:
+                limits[option] = 2 * limit
+        return limits
 
     def child(self, label: str, **inputs: Any) -> dict[str, Any]:
         """Inputs of a workchain below this one, with the same code and resources."""
         resources = {name: self.inputs[name] for name in ("code", "threads", "options")}
         return given(**resources, metadata={"label": label, "call_link_label": label}, **inputs)
+
+    def _monitors(self) -> dict[str, Any]:
+        """What the daemon reads of a running job: the counter of one on another machine."""
+        computer = self.inputs.code.computer
+        if computer is None or computer.transport_type == "core.local":
+            return {}
+        return {"monitors": {"progress": Dict({"entry_point": ENTRY_POINT, "minimum_poll_interval": INTERVAL})}}
 
     def _options(self) -> dict[str, Any]:
         options = dict(self.inputs.options)
@@ -55,6 +107,11 @@ def given(**inputs: Any) -> dict[str, Any]:
 def outputs(node: ProcessNode, *labels: str) -> dict[str, Any]:
     """Those outputs of `node` that it has, of `labels`."""
     return {label: node.outputs[label] for label in labels if label in node.outputs}
+
+
+def ended_by_machine(node: ProcessNode) -> bool:
+    """Whether a process may succeed when it is tried again: the machine, a daemon or a file failed it, not its input."""
+    return bool(node.is_excepted) or node.exit_status in MACHINE
 
 
 def ending(node: ProcessNode) -> str:

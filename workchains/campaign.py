@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aiida.engine import ProcessBuilder, ToContext, append_, if_, while_
-from aiida.orm import AbstractCode, Dict, FolderData, Str
+from aiida.engine import ProcessBuilder, ToContext, if_, while_
+from aiida.orm import AbstractCode, Dict, FolderData
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
-from aiida_hqe.calculations.assessment import assess, learning_curve, reason_to_stop, verdict
+from aiida_hqe.calculations.assessment import assess, learning_curve, reason_to_stop, stopped, verdict
 from aiida_hqe.calculations.base import valid
 from aiida_hqe.calculations.functions import divide, partition, select
 from aiida_hqe.calculations.settings import first_settings, next_settings
@@ -46,11 +46,11 @@ class CampaignWorkChain(HQEWorkChain):
             cls.start,
             while_(cls.goes_on)(
                 if_(cls.needs_sample)(cls.sample, cls.select),
-                if_(cls.has_flagged)(cls.label, cls.quarantine),
+                if_(cls.has_flagged)(cls.label, while_(cls.tries_expectation)(cls.expect), cls.quarantine),
                 if_(cls.has_labels)(cls.partition, if_(cls.trains)(cls.train)),
                 cls.assess,
             ),
-            cls.predict,
+            while_(cls.tries_comparison)(cls.predict),
             cls.conclude,
         )
         spec.inputs.validator = _starts_completely
@@ -116,7 +116,7 @@ class CampaignWorkChain(HQEWorkChain):
         if reason_to_stop(Campaign.model_validate(self.ctx.plan), last.get_dict()) is not None:
             return False
         if self._stopped:
-            self.ctx.cause = Str(f"stopped by the user in round {self._round}")
+            self.ctx.cause = stopped(self.ctx.settings["round"])
             return False
         self.ctx.settings = next_settings(self.inputs.campaign, last, self.ctx.trained["calibration"])
         self._begin()
@@ -162,11 +162,18 @@ class CampaignWorkChain(HQEWorkChain):
         flagged = self.ctx.selected["flagged"]
         self._progress("labelling", total=flagged.n_frames)
         inputs = self.child(self._name("label"), frames=flagged, level=self.ctx.level, batches=self.ctx.batches)
-        waiting = {"labelling": self.submit(WorkflowFactory("hqe.label"), inputs)}
         if "committee" in self.ctx.trained:
-            expected = self.job(self._name("expect"), committee=self.ctx.trained["committee"], frames=flagged)
-            waiting["expectation"] = self.submit(CalculationFactory("hqe.predict"), expected)
-        return ToContext(**waiting)
+            self.expect()
+        return ToContext(labelling=self.submit(WorkflowFactory("hqe.label"), inputs))
+
+    def tries_expectation(self) -> bool:
+        """Whether the machine ended the job that says what the committee expects."""
+        return bool(self.ctx.expectation) and self.tries("expectation")
+
+    def expect(self) -> None:
+        """Let the committee predict the flagged frames."""
+        inputs = {"committee": self.ctx.trained["committee"], "frames": self.ctx.selected["flagged"]}
+        self.attempt("expectation", CalculationFactory("hqe.predict"), self._name("expect"), **inputs)
 
     def quarantine(self) -> Any:
         """Keep count of the frames that cannot be labelled; a first set of which none can be ends the campaign."""
@@ -190,9 +197,10 @@ class CampaignWorkChain(HQEWorkChain):
         """Divide the new labels into training and held-out ones, and add them to those of before."""
         before = {name: node for name, node in self.ctx.sets.items() if name != "labels"}
         if "held_out" in self.inputs and not self.needs_sample():
-            self.ctx.sets = dict(divide(self.inputs.frames, self.inputs.held_out))
+            divided = divide(self.inputs.frames, self.inputs.held_out)
         else:
-            self.ctx.sets = dict(partition(self.ctx.labelled["frames"], self.ctx.settings["select"], **before))
+            divided = partition(self.ctx.labelled["frames"], self.ctx.settings["select"], **before)
+        self.ctx.sets = {name: node for name, node in divided.items() if not name.startswith("added_")}
         counts = {
             name: self.ctx.sets[name].n_frames if name in self.ctx.sets else 0 for name in ("training_set", "held_out")
         }
@@ -229,29 +237,35 @@ class CampaignWorkChain(HQEWorkChain):
             self.ctx.trained = outputs(self.ctx.training, "committee", "calibration", "predictions")
         if self.ctx.sampling is not None:
             found |= {"selection": self.ctx.selected["selection"], "sampling": self.ctx.sampling.outputs.status}
-        if self.ctx.expectation is not None:
-            if not self.ctx.expectation.is_finished_ok:
-                return self._end("ERROR_PREDICTION", ending(self.ctx.expectation))
-            found["predictions"] = self.ctx.expectation.outputs.predictions
+        if self.ctx.expectation:
+            expectation = self.ctx.expectation[-1]
+            if not expectation.is_finished_ok:
+                return self._end("ERROR_PREDICTION", ending(expectation))
+            found["predictions"] = expectation.outputs.predictions
         found |= {name: self.ctx.sets.get(name) for name in ("training_set", "held_out")}
         found |= {"labelled": found.pop("frames", None), "calibration": self.ctx.trained.get("calibration")}
         found["previous"] = self.ctx.assessments[-1] if self.ctx.assessments else None
         self._record(assess(self.ctx.settings["round"], **given(**found)))
         return None
 
-    def predict(self) -> Any:
-        """Let the committee of every round predict the final held-out labels; the last one may have done so already."""
-        if not self.ctx.committees:
-            return
+    def tries_comparison(self) -> bool:
+        """Whether a committee has not yet predicted the final held-out labels; the last one may have done so already."""
+        return any(self.tries(f"held_out_{number:02d}") for number, _ in self._compared)
+
+    def predict(self) -> None:
+        """Let the committee of every round predict the final held-out labels."""
         self._progress("comparing rounds")
-        for number, committee in self.ctx.committees if self.ctx.untrained else self.ctx.committees[:-1]:
-            inputs = self.job(f"held_out_{number:02d}", committee=committee, frames=self.ctx.sets["held_out"])
-            self.to_context(comparisons=append_(self.submit(CalculationFactory("hqe.predict"), inputs)))
+        for number, committee in self._compared:
+            name = f"held_out_{number:02d}"
+            if self.tries(name):
+                inputs = {"committee": committee, "frames": self.ctx.sets["held_out"]}
+                self.attempt(name, CalculationFactory("hqe.predict"), name, **inputs)
 
     def conclude(self) -> Any:
         """Draw the learning curve, where there is a committee, and give the verdict."""
         points: dict[int, Any] = {}
-        for (number, _), job in zip(self.ctx.committees, self.ctx.get("comparisons", []), strict=False):
+        for number, _ in self._compared:
+            job = self.ctx[f"held_out_{number:02d}"][-1]
             if not job.is_finished_ok:
                 return self._end("ERROR_PREDICTION", ending(job))
             points[number] = job.outputs.predictions
@@ -266,6 +280,11 @@ class CampaignWorkChain(HQEWorkChain):
         self._put_out()
         self._progress("finished")
         return None
+
+    @property
+    def _compared(self) -> list[tuple[int, CommitteeData]]:
+        """Rounds and committees that have not predicted the final held-out labels as they were trained."""
+        return list(self.ctx.committees if self.ctx.untrained else self.ctx.committees[:-1])
 
     @property
     def _round(self) -> int:
@@ -287,7 +306,8 @@ class CampaignWorkChain(HQEWorkChain):
         """Forget the steps of the round before."""
         if self._round == 0:
             self.ctx.first = self.ctx.settings
-        self.ctx.sampling = self.ctx.labelling = self.ctx.expectation = self.ctx.training = None
+        self.ctx.sampling = self.ctx.labelling = self.ctx.training = None
+        self.ctx.expectation = []
         self.ctx.selected, self.ctx.labelled = {}, {}
         self.node.base.extras.set("hqe_round", self._round)
 

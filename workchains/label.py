@@ -19,9 +19,6 @@ from aiida_hqe.workchains.base import HQEWorkChain, ending, given, outputs
 IDLE = 2
 """Attempts in succession that may bring nothing, neither a label nor a reason against one, before the rest is quarantined."""
 
-RAISED = {"walltime": "max_wallclock_seconds", "memory": "max_memory_kb", "resource": "max_memory_kb"}
-"""Option that is doubled where its lack ended a job."""
-
 
 class LabelWorkChain(HQEWorkChain):
     """Label frames at a level in parallel jobs.
@@ -89,15 +86,12 @@ class LabelWorkChain(HQEWorkChain):
             found = outputs(job, "frames", "failed", "unfinished")
             self.ctx.found |= {f"{name}_{number:04d}": node for name, node in found.items()}
             lacks |= lacking(found)
-            useful |= bool({"frames", "failed"} & set(found)) or bool(lacking(found))
+            useful |= bool({"frames", "failed"} & set(found)) or suspect(found)
             if not job.is_finished_ok:
                 self.report(ending(job))
         self.ctx.judged = len(self.ctx.jobs)
         self.ctx.idle = 0 if useful else self.ctx.idle + 1
-        for option in {RAISED[lack] for lack in lacks & set(RAISED)}:
-            limit = self.ctx.raised.get(option, self.inputs.options.get(option))
-            if limit is not None:
-                self.ctx.raised[option] = 2 * limit
+        self.ctx.raised = self.raised(lacks, self.ctx.raised)
 
     def gather(self) -> Any:
         """Gather labels and failures."""
@@ -118,11 +112,16 @@ class LabelWorkChain(HQEWorkChain):
 
 
 def lacking(found: dict[str, Any]) -> set[str]:
-    """What a job lacked, of its outputs `found`: the causes that ended it in the middle of a frame, or kept one from its label.
+    """What a job lacked, of its outputs `found`: what ended it before its own end, or kept a frame from its label.
 
     A job that ended by itself because its time was nearly over lacked nothing: the next one goes on from there.
     """
     lacks = {reason["error_kind"] for reason in found["failed"].get_dict().values()} if "failed" in found else set()
-    if "unfinished" in found and found["unfinished"]["suspect"] is not None:
-        lacks.add(found["unfinished"]["cause"])
+    if "unfinished" in found and found["unfinished"]["lacked"] is not None:
+        lacks.add(found["unfinished"]["lacked"])
     return lacks
+
+
+def suspect(found: dict[str, Any]) -> bool:
+    """Whether a job that ended early was working on a frame, which may be why."""
+    return "unfinished" in found and found["unfinished"]["suspect"] is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiida.engine import ToContext, if_
-from aiida.orm import Dict, FolderData, SinglefileData
+from aiida.engine import if_, while_
+from aiida.orm import Dict, FolderData, RemoteData, SinglefileData
 from aiida.plugins import CalculationFactory
 
 from aiida_hqe.calculations.base import valid
@@ -13,6 +13,9 @@ from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.jobs import files
 from aiida_hqe.workchains.base import HQEWorkChain, ending, outputs
+
+OUT_OF_TIME = frozenset({120, 411})
+"""Exit codes of a job whose wall time ran out."""
 
 
 class SampleWorkChain(HQEWorkChain):
@@ -39,7 +42,11 @@ class SampleWorkChain(HQEWorkChain):
         spec.input("files", valid_type=FolderData, required=False, help="Files to make one from.")
         spec.input("committee", valid_type=CommitteeData, required=False, help="Committee that drives the QM region.")
         spec.inputs.validator = _starts_somewhere
-        spec.outline(if_(cls.has_no_assembly)(cls.prepare), cls.sample, cls.inspect)
+        spec.outline(
+            if_(cls.has_no_assembly)(while_(cls.tries_preparation)(cls.prepare), cls.prepared),
+            while_(cls.tries_sampling)(cls.sample),
+            cls.inspect,
+        )
         spec.output("frames", valid_type=FramesData, required=False, help="Frames sampled.")
         spec.output("assembly", valid_type=SinglefileData, required=False, help="End state, to go on from.")
         spec.output(
@@ -56,34 +63,51 @@ class SampleWorkChain(HQEWorkChain):
         """Whether the system must be prepared."""
         return "assembly" not in self.inputs
 
-    def prepare(self) -> Any:
-        """Build and equilibrate the system."""
-        inputs = self.job("prepare", settings=self.inputs.prepare, files=self.inputs.files)
-        return ToContext(preparation=self.submit(CalculationFactory("hqe.prepare"), inputs))
+    def tries_preparation(self) -> bool:
+        """Whether the preparation is to be submitted."""
+        return self.tries("preparation")
 
-    def sample(self) -> Any:
+    def prepare(self) -> None:
+        """Build and equilibrate the system."""
+        inputs = {"settings": self.inputs.prepare, "files": self.inputs.files}
+        self.attempt("preparation", CalculationFactory("hqe.prepare"), "prepare", **inputs)
+
+    def prepared(self) -> Any:
+        """Start from what was prepared."""
+        preparation = self.ctx.preparation[-1]
+        if not preparation.is_finished_ok:
+            return self.exit_codes.ERROR_PREPARATION.format(reason=ending(preparation))
+        self.ctx.start = preparation.outputs.assembly
+        self.out("start", self.ctx.start)
+        return None
+
+    def tries_sampling(self) -> bool:
+        """Whether the dynamics is to be submitted."""
+        return self.tries("sampling")
+
+    def sample(self) -> None:
         """Run the dynamics."""
-        start = self.inputs.get("assembly")
-        if start is None:
-            preparation = self.ctx.preparation
-            if not preparation.is_finished_ok:
-                return self.exit_codes.ERROR_PREPARATION.format(reason=ending(preparation))
-            start = preparation.outputs.assembly
-            self.out("start", start)
-        inputs = self.job(
-            "sample", settings=self.inputs.settings, assembly=start, committee=self.inputs.get("committee")
-        )
-        return ToContext(sampling=self.submit(CalculationFactory("hqe.sample"), inputs))
+        start = self.ctx.start if self.has_no_assembly() else self.inputs.assembly
+        inputs = {"settings": self.inputs.settings, "assembly": start, "committee": self.inputs.get("committee")}
+        inputs["restart"] = resumable(self.ctx.get("sampling") or [])
+        self.attempt("sampling", CalculationFactory("hqe.sample"), "sample", **inputs)
 
     def inspect(self) -> Any:
         """Keep what was sampled, also where the dynamics ended early."""
-        job = self.ctx.sampling
+        job = self.ctx.sampling[-1]
         self.out_many(outputs(job, "frames", "assembly", "status"))
         if "frames" not in job.outputs:
             return self.exit_codes.ERROR_SAMPLING.format(reason=ending(job))
         if not job.outputs.frames.n_frames:
             return self.exit_codes.ERROR_UNTRUSTED_AT_ONCE.format(reason=ending(job))
         return None
+
+
+def resumable(attempts: list[Any]) -> RemoteData | None:
+    """Folder of the last attempt, whose checkpoint the next goes on from: the first time, and whenever it was short of time."""
+    if not attempts or (len(attempts) > 1 and attempts[-1].exit_status not in OUT_OF_TIME):
+        return None
+    return outputs(attempts[-1], "remote_folder").get("remote_folder")
 
 
 def _starts_somewhere(inputs: Any, _namespace: Any) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiida.engine import ToContext, append_, if_
+from aiida.engine import if_, while_
 from aiida.orm import Dict, Int, SinglefileData
 from aiida.plugins import CalculationFactory
 
@@ -41,9 +41,9 @@ class TrainWorkChain(HQEWorkChain):
         spec.inputs.validator = _calibrates_completely
         spec.outline(
             cls.share,
-            cls.train,
+            while_(cls.tries_training)(cls.train),
             cls.assemble,
-            if_(cls.has_held_out)(cls.predict, cls.calibrate),
+            if_(cls.has_held_out)(while_(cls.tries_prediction)(cls.predict), cls.calibrate),
         )
         spec.output("committee", valid_type=CommitteeData, help="The committee.")
         spec.output(
@@ -59,20 +59,25 @@ class TrainWorkChain(HQEWorkChain):
         """Share the members among the jobs."""
         self.ctx.shares = share(self.inputs.settings, self.inputs.batches)
 
+    def tries_training(self) -> bool:
+        """Whether a job is to be submitted."""
+        return any(self.tries(name) for name in self.ctx.shares)
+
     def train(self) -> None:
-        """Train them at the same time."""
+        """Train the members at the same time."""
         for name, settings in sorted(self.ctx.shares.items()):
-            inputs = {"frames": self.inputs.frames, "settings": settings, "committee": self.inputs.get("committee")}
-            job = self.submit(CalculationFactory("hqe.train"), self.job(name, **inputs))
-            self.to_context(jobs=append_(job))
+            if self.tries(name):
+                inputs = {"frames": self.inputs.frames, "settings": settings, "committee": self.inputs.get("committee")}
+                self.attempt(name, CalculationFactory("hqe.train"), name, **inputs)
 
     def assemble(self) -> Any:
         """Put the members together."""
-        for number, job in enumerate(self.ctx.jobs):
+        jobs = {name: self.ctx[name][-1] for name in sorted(self.ctx.shares)}
+        for name, job in jobs.items():
             if not job.is_finished_ok:
                 return self.exit_codes.ERROR_TRAINING.format(reason=ending(job))
-            self.out(f"history.job_{number:02d}", job.outputs.history)
-        parts = {f"part_{number:02d}": job.outputs.committee for number, job in enumerate(self.ctx.jobs)}
+            self.out(f"history.{name}", job.outputs.history)
+        parts = {f"part_{number:02d}": job.outputs.committee for number, job in enumerate(jobs.values())}
         self.ctx.committee = assemble(**parts)
         self.out("committee", self.ctx.committee)
         return None
@@ -81,14 +86,18 @@ class TrainWorkChain(HQEWorkChain):
         """Whether there is something to calibrate on."""
         return "held_out" in self.inputs
 
-    def predict(self) -> Any:
+    def tries_prediction(self) -> bool:
+        """Whether the prediction is to be submitted."""
+        return self.tries("prediction")
+
+    def predict(self) -> None:
         """Predict the held-out labels."""
-        inputs = self.job("held_out", committee=self.ctx.committee, frames=self.inputs.held_out)
-        return ToContext(prediction=self.submit(CalculationFactory("hqe.predict"), inputs))
+        inputs = {"committee": self.ctx.committee, "frames": self.inputs.held_out}
+        self.attempt("prediction", CalculationFactory("hqe.predict"), "held_out", **inputs)
 
     def calibrate(self) -> Any:
         """Calibrate disagreement against the true errors."""
-        job = self.ctx.prediction
+        job = self.ctx.prediction[-1]
         if not job.is_finished_ok:
             return self.exit_codes.ERROR_PREDICTION.format(reason=ending(job))
         self.out("predictions", job.outputs.predictions)

@@ -1,37 +1,63 @@
-"""`FramesData`: a batch of frames, with whatever labels they have, as one HDF5 file of one node."""
+"""`FramesData`: a batch of frames, with whatever labels they have, as one node."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from aiida.orm import SinglefileData
+from aiida.orm import Data
+from aiida.orm.nodes.caching import NodeCaching
 
-from aiida_hqe.errors import InputError
-from aiida_hqe.frames import Frame, Frames
+from aiida_hqe.columns import FrameFile, open_frames
+from aiida_hqe.data.groups import WHOLE, Group, groups, keys, load_rows, pick, share
+from aiida_hqe.errors import InputError, IntegrityError
+from aiida_hqe.frames import Frame, Frames, Ints, Scalar
 
 
-class FramesData(SinglefileData):
-    """A batch of QM/MM frames. The file is deterministic, so that equal batches hash equal.
+class FramesCaching(NodeCaching):
+    """Equal frames in equal order are equal nodes, however they lie in files; what is joined, of equal batches."""
+
+    def get_objects_to_hash(self) -> dict[str, Any]:
+        """What AiiDA hashes: the content stands for the files."""
+        objects = super().get_objects_to_hash()
+        if "contents" in objects["attributes"]:
+            del objects["repository_hash"]
+        return objects
+
+
+class FramesData(Data):
+    """A batch of QM/MM frames.
+
+    Its frames are rows of HDF5 files (`aiida_hqe.data.groups`). A node that is made of others (`subset`, `join`) shares their
+    files and costs next to nothing.
 
     Attributes hold summaries only: `n_frames`, `n_labelled` (environment level), `n_target` (target energy), `elements`
-    (atomic numbers of the QM regions), `n_qm` and `n_mm` (the most of a frame), the quartiles of `disagreement` where
-    the frames carry it, and `index`: the beginning of each frame's hash, so that a query finds the nodes that hold a frame.
+    (atomic numbers of the QM regions), `n_qm` and `n_mm` (the most of a frame), for each of its groups `sizes` (frames) and
+    `contents` (SHA-256 of the frames' digests), and, unless it was joined of other batches, the quartiles of `disagreement`
+    where the frames carry it and `index`: the beginning of each frame's hash, so that a query finds the nodes that hold a
+    frame. What was joined is found through what was added to it.
     """
 
-    FILENAME = "frames.h5"
+    FILENAME = WHOLE
     DIGITS = 16
+    _CLS_NODE_CACHING = FramesCaching
+    _hash_ignored_attributes = ("index",)
 
     @classmethod
     def from_frames(cls, frames: Frames) -> FramesData:
         """An unstored node of `frames`; equal frames in equal order make nodes of equal hash."""
+        node = cls()
         with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / cls.FILENAME
+            path = Path(directory).absolute() / cls.FILENAME
             frames.write(path)
-            node = cls(path, filename=cls.FILENAME)
-        node.base.attributes.set_many(_summary(frames))
+            node.base.repository.put_object_from_file(str(path), cls.FILENAME)
+        node._summarise()
         return node
 
     @classmethod
@@ -45,6 +71,39 @@ class FramesData(SinglefileData):
         """
         return cls.from_frames(Frames.read(path))
 
+    @classmethod
+    def join(cls, nodes: Sequence[FramesData]) -> FramesData:
+        """An unstored node of the frames of several stored ones, one after the other; none of their files is opened."""
+        node, files, groups = cls(), dict[str, str](), 0
+        parts = [part for part in nodes if part.n_frames]
+        for part in parts:
+            of = keys(part)
+            for group in part._groups:
+                files |= {f"{groups:05d}/{name.rpartition('/')[2]}": of[name] for name in group.names}
+                groups += 1
+        share(node, files)
+        node.base.attributes.set_many(_joined([part.base.attributes.all for part in parts]))
+        return node
+
+    @classmethod
+    def pick(cls, nodes: Sequence[FramesData], places: Sequence[tuple[int, int]]) -> FramesData:
+        """An unstored node of frames of stored nodes, each by the number of its node and its row there, in that order."""
+        found = [
+            iter(node._places([row for number, row in places if number == index])) for index, node in enumerate(nodes)
+        ]
+        of, files, rows = [keys(node) for node in nodes], dict[str, int](), []
+        for number, _ in places:
+            name, row = next(found[number])
+            rows.append((files.setdefault(of[number][name], len(files)), row))
+        node = cls()
+        share(node, {f"{index:05d}.h5": key for key, index in files.items()}, np.array(rows).reshape(-1, 2))
+        node._summarise()
+        return node
+
+    def subset(self, rows: Iterable[int]) -> FramesData:
+        """An unstored node of the frames at `rows` of this stored one, in that order."""
+        return self.pick([self], [(0, row) for row in rows])
+
     @property
     def frames(self) -> Frames:
         """The frames, read from the repository.
@@ -54,8 +113,56 @@ class FramesData(SinglefileData):
         IntegrityError
             The file in the repository is damaged.
         """
-        with self.as_path() as path:
-            return Frames.read(path)
+        return self.take(range(self.n_frames))
+
+    def take(self, rows: Sequence[int]) -> Frames:
+        """The frames at `rows`, in that order; only their files are read.
+
+        Raises
+        ------
+        IntegrityError
+            One of them is damaged.
+        """
+        places = self._places(rows)
+        wanted: dict[str, list[int]] = {}
+        for name, row in places:
+            wanted.setdefault(name, []).append(row)
+        found: dict[str, Iterator[Frame]] = {}
+        for name, here in wanted.items():
+            with self._open(name) as file:
+                found[name] = iter(file.take(here))
+        return Frames(next(found[name]) for name, _ in places)
+
+    @property
+    def hashes(self) -> list[str]:
+        """Content hash of each frame, in order."""
+        return self._column(lambda file: file.hashes)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Row of each distinct frame, where it comes first, by its content hash and in order."""
+        rows: dict[str, int] = {}
+        for row, key in enumerate(self.hashes):
+            rows.setdefault(key, row)
+        return rows
+
+    @property
+    def digests(self) -> list[bytes]:
+        """Digest of each frame, in order."""
+        return self._column(lambda file: [digest.tobytes() for digest in file.digests])
+
+    @property
+    def infos(self) -> list[Mapping[str, Scalar]]:
+        """The info of each frame, in order."""
+        return self._column(lambda file: file.infos)
+
+    def write(self, path: Path) -> None:
+        """Write the frames as one file, extended XYZ or HDF5 as the suffix says."""
+        if self._names == [self.FILENAME] and path.suffix in {".h5", ".hdf5"}:
+            with self.base.repository.open(self.FILENAME, "rb") as stream:
+                path.write_bytes(stream.read())
+        else:
+            self.frames.write(path)
 
     @property
     def n_frames(self) -> int:
@@ -77,6 +184,11 @@ class FramesData(SinglefileData):
         """Atomic numbers that occur in the QM regions, ascending."""
         return self.base.attributes.get("elements")
 
+    @property
+    def sizes(self) -> list[int]:
+        """Number of frames in each group."""
+        return self.base.attributes.get("sizes", [self.n_frames])
+
     def find(self, prefix: str) -> Frame:
         """The frame whose content hash starts with `prefix`.
 
@@ -85,25 +197,94 @@ class FramesData(SinglefileData):
         InputError
             No frame of the batch, or more than one, starts so.
         """
-        found = [frame for frame in self.frames if frame.hash.startswith(prefix)]
+        found = [row for row, key in enumerate(self.hashes) if key.startswith(prefix)]
         if len(found) != 1:
             raise InputError(
                 f"one frame {prefix!r} was expected in node {self.pk} (got {len(found)}): give more digits"
             )
-        return found[0]
+        return self.take(found)[0]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [str(folder / name) for folder, _, names in self.base.repository.walk() for name in names]
+
+    @cached_property
+    def _groups(self) -> list[Group]:
+        return groups(self._names)
+
+    def _rows(self, group: Group) -> Ints | None:
+        return None if group.rows is None else load_rows(self.base.repository.get_object_content(group.rows, "rb"))
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[FrameFile]:
+        try:
+            with (
+                self.base.repository.open(name, "rb") as stream,
+                open_frames(stream, f"{name} of node {self.uuid}") as file,
+            ):
+                yield file
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{name} of node {self.uuid}: a file was expected (got none): restore it") from error
+
+    def _column(self, read: Callable[[FrameFile], Sequence[Any]]) -> list[Any]:
+        """What to `read` of each frame, in order."""
+        found: list[Any] = []
+        for group in self._groups:
+            columns = []
+            for name in group.files:
+                with self._open(name) as file:
+                    columns.append(read(file))
+            found += pick(columns, self._rows(group))
+        return found
+
+    def _places(self, rows: Sequence[int]) -> list[tuple[str, int]]:
+        """Name of the file, and row in it, of the frames at `rows`."""
+        starts = np.concatenate([[0], np.cumsum(self.sizes)])
+        of_group = np.searchsorted(starts, np.asarray(rows, dtype=np.int64), side="right") - 1
+        places: dict[int, list[tuple[str, int]]] = {}
+        for number in np.unique(of_group).tolist():
+            places[number] = self._group_places(self._groups[number])
+        return [places[number][row - starts[number]] for number, row in zip(of_group.tolist(), rows, strict=True)]
+
+    def _group_places(self, group: Group) -> list[tuple[str, int]]:
+        rows = self._rows(group)
+        if rows is not None:
+            return [(group.files[file], row) for file, row in rows.tolist()]
+        places = []
+        for name in group.files:
+            with self._open(name) as file:
+                places += [(name, row) for row in range(len(file))]
+        return places
+
+    def _summarise(self) -> None:
+        """Set the attributes of a node of one group."""
+        rows = self._column(lambda file: list(zip(file.outlines, file.infos, file.hashes, file.digests, strict=True)))
+        outlines, infos, hashes, digests = zip(*rows, strict=True) if rows else ((), (), (), ())
+        summary: dict[str, Any] = {
+            "n_frames": len(rows),
+            "n_labelled": sum(outline.labelled for outline in outlines),
+            "n_target": sum(outline.has_target for outline in outlines),
+            "n_qm": max((outline.n_qm for outline in outlines), default=0),
+            "n_mm": max((outline.n_mm for outline in outlines), default=0),
+            "elements": sorted(set().union(*(outline.elements for outline in outlines))),
+            "contents": [_content(digests)],
+            "index": "".join(f"|{key[: self.DIGITS]}" for key in hashes),
+            "sizes": [len(rows)],
+        }
+        spread = [float(info["disagreement"]) for info in infos if "disagreement" in info]
+        if spread:
+            summary["disagreement"] = [float(value) for value in np.quantile(spread, [0, 0.25, 0.5, 0.75, 1])]
+        self.base.attributes.set_many(summary)
 
 
-def _summary(frames: Frames) -> dict[str, Any]:
-    summary: dict[str, Any] = {
-        "n_frames": len(frames),
-        "n_labelled": sum(frame.environment_energy is not None for frame in frames),
-        "n_target": sum(frame.energy is not None for frame in frames),
-        "n_qm": max((frame.n_qm for frame in frames), default=0),
-        "n_mm": max((frame.n_mm for frame in frames), default=0),
-        "elements": sorted({int(number) for frame in frames for number in frame.numbers}),
-        "index": "".join(f"|{key[: FramesData.DIGITS]}" for key in frames.hashes),
-    }
-    spread = [float(frame.info["disagreement"]) for frame in frames if "disagreement" in frame.info]
-    if spread:
-        summary["disagreement"] = [float(value) for value in np.quantile(spread, [0, 0.25, 0.5, 0.75, 1])]
-    return summary
+def _content(digests: Iterable[Any]) -> str:
+    """Identity of a group: SHA-256 of the digests of its frames, in order."""
+    return hashlib.sha256(b"".join(bytes(digest) for digest in digests)).hexdigest()
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attributes of what is joined of batches with these ones."""
+    summary: dict[str, Any] = {key: sum(part[key] for part in parts) for key in ("n_frames", "n_labelled", "n_target")}
+    summary |= {key: max((part[key] for part in parts), default=0) for key in ("n_qm", "n_mm")}
+    summary |= {key: [entry for part in parts for entry in part[key]] for key in ("sizes", "contents")}
+    return summary | {"elements": sorted({element for part in parts for element in part["elements"]})}

@@ -1,16 +1,23 @@
-"""`Deadline`: whether a job has time for one more step of the length of its longest, so that it ends before it is killed."""
+"""The time of a job: whether there is enough for one more step (`Deadline`), and its end where there was not (`Watchdog`)."""
 
 from __future__ import annotations
 
 import os
 import resource
+import threading
 import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 WALLTIME = "HQE_WALLTIME"
 """Environment variable with the wall time (s) that the scheduler gives the job."""
 
 MARGIN = 0.95
 """Part of its time that a job uses; the rest is for starting, and for writing its end."""
+
+LAST = 0.98
+"""Part of its time after which a job ends whatever it is doing: it can still say why, which the scheduler's kill prevents."""
 
 
 class Deadline:
@@ -33,6 +40,41 @@ class Deadline:
         """Whether a step as long as the longest so far ends in time; the first one is always begun."""
         spent = zip(_clocks(), self._longest, self._limits, strict=True)
         return all(now + longest <= MARGIN * limit for now, longest, limit in spent if longest)
+
+
+class Watchdog:
+    """Ends this process when its wall time runs out, also where no scheduler does (AiiDA's ``core.direct`` has no limit).
+
+    Parameters
+    ----------
+    last_words
+        Called with the limit (s) before the end.
+    """
+
+    def __init__(self, last_words: Callable[[float], None]) -> None:
+        self._limit = _limits()[0]
+        self._last_words = last_words
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        if self._limit < threading.TIMEOUT_MAX:
+            left = max(0.0, LAST * self._limit - _clocks()[0])
+            self._timer = threading.Timer(left, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self) -> None:
+        try:
+            self._last_words(self._limit)
+        finally:
+            os._exit(1)
 
 
 def _clocks() -> list[float]:

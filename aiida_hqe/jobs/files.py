@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.errors import InputError
@@ -60,6 +60,29 @@ CHECKPOINT = "sample.checkpoint"
 PROGRESS = "progress.json"
 """Counter that a running job rewrites: ``{"done": 3, "total": 24}``."""
 
+LOCK = "lock"
+"""Held by the process that runs the job in a directory."""
+
+RESERVE = "reserve"
+"""Bytes that a running job gives back where the disk is full, so that it can still say so in its `STATUS`."""
+
+
+def counter(text: str) -> tuple[int, int]:
+    """What a job has done and has to do, of the text of its `PROGRESS`.
+
+    Raises
+    ------
+    ValueError
+        The text is no such counter.
+    """
+    import json
+
+    try:
+        entries = json.loads(text)
+        return int(entries["done"]), int(entries["total"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a counter with done and total was expected (got {text[:40]!r})") from error
+
 
 class Status(Settings):
     """How a job ended.
@@ -71,6 +94,8 @@ class Status(Settings):
         its trust region; ``failed``.
     error_kind, message
         Branch of the error tree and its one line, where the job failed.
+    cause
+        What the job ran out of, where that is known: ``walltime``, ``memory`` or ``disk``.
     seconds, peak_memory
         Wall time (s) and peak resident memory (MB) of the job.
     threads
@@ -79,11 +104,16 @@ class Status(Settings):
         Versions of the packages that made the numbers.
     counts
         What was done: frames, steps, epochs ...
+
+    The job may run another version than its reader: entries that the reader does not know are left out.
     """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     state: Literal["finished", "partial", "untrusted", "failed"]
     error_kind: str | None = None
     message: str | None = None
+    cause: Literal["walltime", "memory", "disk"] | None = None
     seconds: float = 0.0
     peak_memory: float = 0.0
     threads: int | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
-from aiida_hqe.embedding.label import label
+from aiida_hqe.embedding.label import failed, label
 from aiida_hqe.embedding.level import Level
-from aiida_hqe.errors import InputError, IntegrityError
-from aiida_hqe.frames import Frames
+from aiida_hqe.errors import ConvergenceError, HQEError, InputError, IntegrityError
+from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.deadline import Deadline
 from aiida_hqe.jobs.main import report_progress
@@ -55,7 +56,7 @@ def run(directory: Path) -> files.Status:
                 continue
             if not deadline.allows_another():
                 break
-            done[frame.hash] = found = label(frame, level)
+            done[frame.hash] = found = attempt(frame, level)
             stream.write(found.model_dump_json() + "\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -64,17 +65,45 @@ def run(directory: Path) -> files.Status:
     return ending(frames, [done[frame.hash] for frame in frames if frame.hash in done], reused)
 
 
+def attempt(frame: Frame, level: Level) -> Label:
+    """Label of a frame; a failed one where the calculation broke down, or a number of it is missing or not finite."""
+    try:
+        return sound(frame, label(frame, level))
+    except (ValueError, ArithmeticError) as error:  # what NumPy and SciPy raise where numbers are no longer finite
+        return failed(
+            frame,
+            ConvergenceError(f"the calculation broke down ({type(error).__name__}: {error}): look at the geometry"),
+        )
+
+
+def sound(frame: Frame, found: Label) -> Label:
+    """A label as it is, or a failed one where a number of it is missing or not finite."""
+    if found.status == "failed":
+        return found
+    numbers = [found.energy or 0.0, *(found.environment_charge_gradient or []), *(found.charge_gradient or [])]
+    try:
+        found.apply(frame)
+        unsound = "" if np.isfinite(numbers).all() else "got NaN or infinity"
+    except HQEError as error:
+        unsound = " ".join(str(error).split())
+    if not unsound:
+        return found
+    return failed(
+        frame, ConvergenceError(f"finite energies and forces were expected ({unsound}): look at the geometry")
+    )
+
+
 def ending(frames: Frames, tried: list[Label], reused: int) -> files.Status:
     """How a job ended that tried some of its frames."""
-    failed = [found for found in tried if found.status == "failed"]
-    counts = {"frames": len(frames), "labelled": len(tried) - len(failed), "failed": len(failed), "reused": reused}
+    lost = [found for found in tried if found.status == "failed"]
+    counts = {"frames": len(frames), "labelled": len(tried) - len(lost), "failed": len(lost), "reused": reused}
     if len(tried) < len(frames):
         message = f"{len(tried)} of {len(frames)} frames were tried: the time of the job is too short for another"
         return files.Status(state="partial", error_kind="resource", message=message, counts=counts)
-    if not failed:
+    if not lost:
         return files.Status(state="finished", counts=counts)
-    message = f"{len(failed)} of {len(frames)} frames failed, first {failed[0].message}"
-    return files.Status(state="partial", error_kind=failed[0].error_kind, message=message, counts=counts)
+    message = f"{len(lost)} of {len(frames)} frames failed, first {lost[0].message}"
+    return files.Status(state="partial", error_kind=lost[0].error_kind, message=message, counts=counts)
 
 
 def read_level(path: Path) -> Level:

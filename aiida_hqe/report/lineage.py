@@ -100,7 +100,7 @@ def _rounds_of_flagged(pk: int) -> dict[str, int]:
 
 
 def held_out(pk: int) -> set[str]:
-    """Beginnings of the hashes of the frames that campaign `pk` holds out of training, by its last division of labels."""
+    """Beginnings of the hashes of the frames that campaign `pk` holds out of training."""
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
     query.append(
@@ -109,10 +109,8 @@ def held_out(pk: int) -> set[str]:
         filters={"or": [{"process_type": {"like": f"%functions.{name}"}} for name in ("partition", "divide")]},
         tag="division",
     )
-    query.append(FramesData, with_incoming="division", edge_filters={"label": "held_out"}, project="attributes.index")
-    query.order_by({"division": {"ctime": "desc"}}).limit(1)
-    index = query.first(flat=True)
-    return provenance.beginnings(index) if index else set()
+    query.append(FramesData, with_incoming="division", edge_filters={"label": "added_held_out"}, project="attributes.index")
+    return {key for index in query.all(flat=True) for key in provenance.beginnings(index)}
 
 
 def lineage(pk: int, prefix: str | None = None) -> list[dict[str, Any]]:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import Frame, Frames
+from aiida_hqe.frames import Batch, Frame, Frames, Scalar
 from aiida_hqe.selection.calibration import Calibration
 from aiida_hqe.selection.diversity import descriptors, farthest_points
 from aiida_hqe.selection.settings import SelectionSettings
 
 REASONS = {"committee": "uncertain", "random": "random", "farthest_point": "farthest_point"}
 """What ``info["reason"]`` says about a frame that each strategy chose; ``first set`` where there was no committee yet."""
+
+COMPARED = 2000
+"""Of more candidates than these, diversity is sought among the most uncertain ones only, and among at most so many known frames
+(`farthest_point`, which ignores the committee: among as many at random, by their hash)."""
+
+_LEAST_WEIGHT = 1e-9
+"""eV/angstrom; of a frame with a smaller bound in the choice of diverse frames, so that its distance still counts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class Selected:
 
 
 def select(
-    frames: Frames,
+    frames: Batch,
     calibration: Calibration | None,
     settings: SelectionSettings,
     *,
@@ -57,7 +64,7 @@ def select(
     ----------
     frames
         Sampled frames; with a calibration their info holds ``disagreement`` (and ``energy_disagreement`` where a target
-        energy error is set).
+        energy error is set). Of a large batch only the frames that may be chosen are read.
     calibration
         Calibration of the committee that sampled them; without one, every frame is of the first set and is chosen.
     settings
@@ -73,64 +80,82 @@ def select(
     InputError
         The sample is empty, or a frame lacks its disagreement.
     """
-    pool = Frames(frames).unique()
-    if not pool:
+    rows: dict[str, int] = {}
+    for row, key in enumerate(frames.hashes):
+        rows.setdefault(key, row)
+    if not rows:
         raise InputError("sampled frames were expected (got none): sample for more steps, or more often", "frames")
     known_frames = [item for item in known if isinstance(item, Frame)]
     hashes = {item.hash if isinstance(item, Frame) else item for item in known}
     if calibration is None:
-        fresh = [frame for frame in pool if frame.hash not in hashes]
-        return Selected(frames=_ranked(fresh, "first set"), n_sampled=len(pool), n_uncertain=len(pool))
-    judged = [_judged(frame, calibration, settings) for frame in pool]
-    uncertain = [frame for frame in judged if _is_uncertain(frame, settings)]
-    candidates = uncertain if settings.strategy == "committee" else judged
-    candidates = [frame for frame in candidates if frame.hash not in hashes]
-    chosen = _choose(candidates, settings, known_frames, seed)
-    return Selected(frames=_ranked(chosen, REASONS[settings.strategy]), n_sampled=len(pool), n_uncertain=len(uncertain))
+        fresh = frames.take([row for key, row in rows.items() if key not in hashes])
+        return Selected(frames=_ranked(fresh, "first set", {}), n_sampled=len(rows), n_uncertain=len(rows))
+    infos = frames.infos
+    judged = {key: _judged(key, infos[row], calibration, settings) for key, row in rows.items()}
+    uncertain = [key for key in rows if _is_uncertain(judged[key], settings)]
+    candidates = uncertain if settings.strategy == "committee" else rows
+    bounds = {key: judged[key]["bound"] for key in candidates if key not in hashes}
+    chosen = _choose(bounds, lambda keys: frames.take([rows[key] for key in keys]), settings, known_frames, seed)
+    return Selected(
+        frames=_ranked(chosen, REASONS[settings.strategy], judged), n_sampled=len(rows), n_uncertain=len(uncertain)
+    )
 
 
-def _choose(candidates: list[Frame], settings: SelectionSettings, known: list[Frame], seed: int) -> list[Frame]:
-    """The batch, best first."""
-    if not candidates:
-        return []
-    candidates = sorted(candidates, key=lambda frame: (-_number(frame, "bound"), frame.hash))
+def _choose(
+    bounds: dict[str, float],
+    take: Callable[[list[str]], Frames],
+    settings: SelectionSettings,
+    known: list[Frame],
+    seed: int,
+) -> Frames:
+    """The batch, best first, of candidates with these bounds, by their hash; `take` reads their frames."""
+    candidates = sorted(bounds, key=lambda key: (-bounds[key], key))
     if settings.strategy == "random":
         order = np.random.default_rng(seed).permutation(len(candidates))[: settings.batch].tolist()
-        return [candidates[i] for i in order]
-    if settings.strategy == "committee" and not settings.diversity:
-        return candidates[: settings.batch]
-    points, known_points = descriptors(candidates, known)
-    first = 0 if settings.strategy == "committee" else None
-    return [candidates[i] for i in farthest_points(points, settings.batch, known_points, first)]
+        return take([candidates[i] for i in order])
+    if not candidates or (settings.strategy == "committee" and not settings.diversity):
+        return take(candidates[: settings.batch])
+    if settings.strategy == "farthest_point" and len(candidates) > COMPARED:
+        candidates = sorted(candidates)
+    pool = take(candidates[: max(COMPARED, settings.batch)])
+    points, known_points = descriptors(pool, known)
+    if settings.strategy == "farthest_point":
+        return pool.take(farthest_points(points, settings.batch, known_points))
+    weights = np.array([max(bounds[key], _LEAST_WEIGHT) for key in pool.hashes])
+    return pool.take(farthest_points(points, settings.batch, known_points, first=0, weights=weights))
 
 
-def _judged(frame: Frame, calibration: Calibration, settings: SelectionSettings) -> Frame:
-    """The frame with its bounds and the threshold in its info."""
+def _judged(
+    key: str, info: Mapping[str, Scalar], calibration: Calibration, settings: SelectionSettings
+) -> dict[str, float]:
+    """Bounds and threshold of the frame with this hash and info."""
     bounds = {
-        "bound": calibration.force_bound(_number(frame, "disagreement")),
+        "bound": calibration.force_bound(_number(key, info, "disagreement")),
         "threshold": calibration.threshold(settings.target_force_error),
     }
     if settings.target_energy_error is not None:
-        bounds["energy_bound"] = calibration.energy_bound(_number(frame, "energy_disagreement"))
-    return frame.replace(info={**frame.info, **bounds})
+        bounds["energy_bound"] = calibration.energy_bound(_number(key, info, "energy_disagreement"))
+    return bounds
 
 
-def _is_uncertain(frame: Frame, settings: SelectionSettings) -> bool:
-    if _number(frame, "bound") > settings.target_force_error:
+def _is_uncertain(judged: dict[str, float], settings: SelectionSettings) -> bool:
+    if judged["bound"] > settings.target_force_error:
         return True
-    return settings.target_energy_error is not None and _number(frame, "energy_bound") > settings.target_energy_error
+    return settings.target_energy_error is not None and judged["energy_bound"] > settings.target_energy_error
 
 
-def _number(frame: Frame, key: str) -> float:
-    value = frame.info.get(key)
+def _number(key: str, info: Mapping[str, Scalar], name: str) -> float:
+    value = info.get(name)
     if value is None or isinstance(value, str):
         raise InputError(
-            f"{key} was expected in the info of frame {frame.hash[:12]} (got {value!r}): sample with a committee", key
+            f"{name} was expected in the info of frame {key[:12]} (got {value!r}): sample with a committee", name
         )
     return float(value)
 
 
-def _ranked(frames: list[Frame], reason: str) -> Frames:
+def _ranked(frames: Frames, reason: str, judged: Mapping[str, dict[str, float]]) -> Frames:
+    """The frames with rank, reason and what they were judged by in their info."""
     return Frames(
-        frame.replace(info={**frame.info, "rank": rank, "reason": reason}) for rank, frame in enumerate(frames, start=1)
+        frame.replace(info={**frame.info, **judged.get(frame.hash, {}), "rank": rank, "reason": reason})
+        for rank, frame in enumerate(frames, start=1)
     )

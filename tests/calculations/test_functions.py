@@ -63,7 +63,8 @@ def test_nothing_labelled_leaves_every_frame_quarantined() -> None:
 
 def test_a_held_out_label_is_never_trained_on_in_any_later_round() -> None:
     first = partition(data(labelled(12)), step())
-    assert {name: node.n_frames for name, node in first.items()} == {"training_set": 6, "held_out": 6, "labels": 12}
+    counts = {"training_set": 6, "held_out": 6, "labels": 12, "added_training": 6, "added_held_out": 6}
+    assert {name: node.n_frames for name, node in first.items()} == counts
     before = {name: first[name] for name in ("training_set", "held_out")}
     second = partition(data(labelled(8, first=8)), step(), **before)
     held_out, training = (set(second[name].frames.hashes) for name in ("held_out", "training_set"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -10,13 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from campaign_cases import hydrogens
 
+from aiida_hqe.embedding.label import label
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.frames import Frames
-from aiida_hqe.jobs import deadline, files
-from aiida_hqe.jobs.label import keep_complete
+from aiida_hqe.jobs import deadline, files, main
+from aiida_hqe.jobs.label import attempt, keep_complete, sound
 
 LEVEL = {"environment": {"xc": "pbe", "basis": "sto-3g", "grid_level": 1}, "core": {"method": "hf"}}
 SCRIPT = str(Path(sys.executable).parent / "hqe-job")
@@ -63,13 +66,68 @@ def test_labels_grow_while_the_job_runs_and_a_kill_leaves_the_finished_ones(fold
     assert {key: labels[key] for key in finished} == finished
 
 
-def test_a_job_ends_by_itself_before_its_walltime_does(folder: Path) -> None:
+def test_a_job_ends_by_itself_before_its_walltime_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(deadline.WALLTIME, "1000")
+    monkeypatch.setattr(deadline, "_BEGAN", time.time() - 949.99)  # of the 950 that it may use
+    assert main.run("label", folder) == 0
+    status = files.Status.model_validate_json((folder / files.STATUS).read_text())
+    assert (status.state, status.error_kind, status.cause, lines(folder)) == ("partial", "resource", None, 1)
+    assert "1 of 12 frames were tried" in (status.message or "")
+
+
+def test_a_job_whose_walltime_is_over_says_so_where_no_scheduler_ends_it(folder: Path) -> None:
     process = job(folder, **{deadline.WALLTIME: "0.001"})
     process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 1
     status = files.Status.model_validate_json((folder / files.STATUS).read_text())
-    assert (status.state, status.error_kind, lines(folder)) == ("partial", "resource", 1)
-    assert "1 of 12 frames were tried" in (status.message or "")
+    assert (status.state, status.error_kind, status.cause) == ("failed", "resource", "walltime")
+    assert lines(folder) < 12
+
+
+def test_a_job_begun_twice_waits_for_itself_and_computes_nothing_again(folder: Path) -> None:
+    first, second = job(folder), job(folder)
+    first.communicate()
+    second.communicate()
+    assert (first.returncode, second.returncode) == (0, 0)
+    labels = [found.frame for found in keep_complete(folder / files.LABELS)]
+    assert sorted(labels) == sorted(Frames.read(folder / files.FRAMES).hashes)
+
+
+def test_a_full_disk_is_the_reason_that_the_job_gives_and_keeps_what_was_finished(folder: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    process = subprocess.Popen([SCRIPT, "label"], cwd=folder, preexec_fn=limit, stderr=subprocess.PIPE)
+    process.communicate()
+    assert process.returncode == 1
+    status = files.Status.model_validate_json((folder / files.STATUS).read_text())
+    assert (status.state, status.error_kind, status.cause) == ("failed", "resource", "disk")
+    assert str(folder) in (status.message or "")
+    assert 0 < len(keep_complete(folder / files.LABELS)) < 12
+    assert not (folder / files.RESERVE).exists()
+
+
+def test_a_frame_on_which_the_calculation_breaks_down_costs_that_frame_only() -> None:
+    poison = hydrogens(1)[0].replace()
+    object.__setattr__(poison, "mm_charges", np.array([np.nan]))
+    found = attempt(poison, Level.model_validate(LEVEL))
+    assert (found.status, found.error_kind) == ("failed", "convergence")
+
+
+@pytest.mark.parametrize("entry", ["environment_energy", "environment_forces", "environment_charge_gradient"])
+def test_a_label_that_is_not_finite_is_a_failed_one(entry: str) -> None:
+    frame = hydrogens(1)[0]
+    found = label(frame, Level.model_validate(LEVEL))
+    assert sound(frame, found) == found
+    value = getattr(found, entry)
+    nan = (
+        math.nan
+        if isinstance(value, float)
+        else [*value[:-1], math.nan if entry.endswith("gradient") else (math.nan,) * 3]
+    )
+    spoilt = sound(frame, found.model_copy(update={entry: nan}))
+    assert (spoilt.status, spoilt.error_kind, spoilt.frame) == ("failed", "convergence", frame.hash)
+    assert frame.hash[:12] in (spoilt.message or "")
 
 
 def test_without_limits_another_label_is_always_begun(monkeypatch: pytest.MonkeyPatch) -> None:

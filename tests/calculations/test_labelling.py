@@ -97,9 +97,18 @@ def test_labels_are_taken_from_earlier_batches_with_the_info_of_the_new_frame() 
 
 @pytest.mark.parametrize(
     ("frames", "at_most", "seconds", "expected"),
-    [(8, 2, None, 2), (8, 2, 2.4, 1), (8, 2, 4.0, 2), (1000, 200, 0.05, 3), (1000, 200, 60.0, 200), (3, 8, 900.0, 3)],
+    [
+        (8, 2, None, 2),
+        (8, 2, 2.4, 2),  # a small round is shared, so that it ends sooner
+        (8, 2, 0.3, 1),  # not one of two seconds
+        (1000, 200, 0.05, 7),
+        (1000, 200, 60.0, 200),  # each has 300 s to do, 100 times its own cost
+        (20000, 500, 10.0, 500),
+        (20000, 1000, 10.0, 666),
+        (3, 8, 900.0, 3),
+    ],
 )
-def test_jobs_are_as_many_as_may_run_unless_each_had_too_little_to_do(
+def test_jobs_have_a_hundred_times_their_cost_to_do_or_are_as_many_as_end_the_round_soonest(
     frames: int, at_most: int, seconds: float | None, expected: int
 ) -> None:
     assert labelling.job_count(frames, at_most, seconds) == expected
@@ -107,7 +116,7 @@ def test_jobs_are_as_many_as_may_run_unless_each_had_too_little_to_do(
 
 def test_the_cost_of_a_label_is_measured_on_labels_and_recorded_as_an_input() -> None:
     measured = data(labelled(4))
-    measured.base.attributes.set("label_seconds", 0.4)
+    measured.base.attributes.set("label_seconds", 0.4)  # 0.1 s each: all eight are not worth a second job
     parts = labelling.split(data(hydrogens(8)), orm.Int(4), measured.store())
     assert list(parts) == ["batch_00"]
     assert parts["batch_00"].creator.inputs.measured.uuid == measured.uuid

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from click.testing import CliRunner
 from aiida_hqe import queries
 from aiida_hqe.audit import audit
 from aiida_hqe.cli import main
+from aiida_hqe.data.groups import keys
 from aiida_hqe.report import lineage
 
 THERE = """
@@ -45,14 +45,14 @@ def answers(campaign: Any) -> dict[str, Any]:
     def plain(entry: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in entry.items() if key not in own}
 
-    content = {name: outputs[name].content for name in ("labels", "held_out", "committee")}
+    content = {name: keys(outputs[name]) for name in ("labels", "held_out", "committee")}
     found = {
         "state": plain(queries.state(pk).as_dict()),
         "lineage": [plain(entry) for entry in lineage.lineage(pk)],
         "failures": lineage.failures(pk),
         "costs": {str(number): cost for number, cost in queries.round_costs(pk).items()},
         "reused": queries.reused_labels(pk),
-        "bytes": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
+        "sha256": content,
         "faults": [str(fault) for fault in audit(campaign)],
     }
     return dict(json.loads(json.dumps(found)))

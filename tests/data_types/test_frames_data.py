@@ -8,6 +8,7 @@ import pytest
 from aiida import orm
 
 from aiida_hqe.data.frames import FramesData
+from aiida_hqe.data.groups import keys
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Frame, Frames
 
@@ -81,6 +82,64 @@ def test_an_xyz_file_becomes_the_same_node_as_its_frames(tmp_path: Path) -> None
         FramesData.from_frames(waters()).store(),
     )
     assert from_file.base.caching.compute_hash() == from_frames.base.caching.compute_hash()
+
+
+def test_frames_of_other_nodes_are_held_without_being_copied() -> None:
+    frames = waters(6)
+    whole = FramesData.from_frames(frames).store()
+    few = whole.subset([4, 1]).store()
+    assert few.frames == frames.take([4, 1])
+    joined = FramesData.join([few, whole.subset([0, 2]).store(), whole]).store()
+    expected = frames.take([4, 1, 0, 2, 0, 1, 2, 3, 4, 5])
+    again = FramesData.join([joined, few]).store()
+    mixed = again.subset([11, 0, 5]).store()
+    assert orm.load_node(joined.pk).frames == expected
+    assert (joined.hashes, joined.infos) == (expected.hashes, expected.infos)
+    assert joined.take([9, 0]) == expected.take([9, 0])
+    assert again.frames == Frames([*expected, *few.frames])
+    assert mixed.frames == Frames([frames[1], frames[4], frames[1]])
+    files = {key for node in (few, joined, again, mixed) for name, key in keys(node).items() if name.endswith(".h5")}
+    assert files == set(keys(whole).values())
+
+
+def test_frames_of_several_nodes_are_picked_in_any_order() -> None:
+    one, other = (FramesData.from_frames(waters(3, seed)).store() for seed in (1, 2))
+    picked = FramesData.pick([one, other], [(1, 2), (0, 0), (1, 0), (1, 2)]).store()
+    assert picked.frames == Frames([other.frames[2], one.frames[0], other.frames[0], other.frames[2]])
+
+
+def test_equal_batches_are_equal_however_they_lie_in_files() -> None:
+    frames = waters(4)
+    plain = FramesData.from_frames(frames).store()
+    parts = [FramesData.from_frames(frames.take(rows)).store() for rows in ([0, 2], [1, 3])]
+    picked = FramesData.pick(parts, [(0, 0), (1, 0), (0, 1), (1, 1)]).store()
+    assert picked.base.caching.compute_hash() == plain.base.caching.compute_hash()
+    shared = FramesData.join([plain.subset([0]).store(), plain.subset([2, 1]).store()]).store()
+    copied = FramesData.join([FramesData.from_frames(frames.take(rows)).store() for rows in ([0], [2, 1])]).store()
+    assert shared.base.caching.compute_hash() == copied.base.caching.compute_hash()
+    other = plain.subset([1, 0, 2, 3]).store()
+    assert other.base.caching.compute_hash() != plain.base.caching.compute_hash()
+
+
+def test_a_summary_does_not_depend_on_the_files() -> None:
+    frames = Frames([labelled(waters()[0]), labelled(waters()[1], energy=-2001.0), *waters()[2:]])
+    subset, own = FramesData.from_frames(frames).store().subset([1, 3]), FramesData.from_frames(frames.take([1, 3]))
+    assert subset.base.attributes.all == own.base.attributes.all
+
+
+def test_only_what_is_stored_can_be_shared() -> None:
+    with pytest.raises(InputError, match="a stored node was expected"):
+        FramesData.from_frames(waters()).subset([0])
+
+
+def test_a_shared_batch_is_written_as_one_file(tmp_path: Path) -> None:
+    node = FramesData.from_frames(waters()).store()
+    rows = [2, 0]
+    node.subset(rows).store().write(tmp_path / "few.h5")
+    waters().take(rows).write(tmp_path / "expected.h5")
+    assert (tmp_path / "few.h5").read_bytes() == (tmp_path / "expected.h5").read_bytes()
+    node.write(tmp_path / "all.h5")
+    assert Frames.read(tmp_path / "all.h5") == waters()
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

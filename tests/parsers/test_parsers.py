@@ -164,6 +164,65 @@ def test_what_the_scheduler_says_of_the_end_is_kept(parse: Parse, scheduler: int
     assert (node.exit_status, outputs["unfinished"]["cause"]) == (expected, cause)
 
 
+@pytest.mark.parametrize(("scheduler", "expected"), [(110, 412), (120, 411), (140, 300)])
+def test_a_job_that_the_scheduler_ended_says_what_it_lacked(parse: Parse, scheduler: int, expected: int) -> None:
+    assert parse("train", {}, scheduler=scheduler)[1].exit_status == expected
+
+
+@pytest.mark.parametrize(("cause", "expected"), [("walltime", 411), ("memory", 412), ("disk", 410)])
+def test_a_job_that_ran_out_of_something_says_of_what(
+    parse: Parse, status: MakeStatus, cause: str, expected: int
+) -> None:
+    ended = status("failed", error_kind="resource", cause=cause, message="no more of it")
+    assert parse("sample", {files.STATUS: ended})[1].exit_status == expected
+
+
+@pytest.mark.parametrize(
+    ("contents", "suspects", "lacked", "expected"),
+    [({}, None, "walltime", 501), ({files.LABELS: ""}, 0, "walltime", 501)],
+    ids=["before it began", "in its first frame"],
+)
+def test_a_label_job_whose_walltime_is_over_blames_the_frame_it_worked_on(
+    parse: Parse, status: MakeStatus, contents: dict[str, str], suspects: int | None, lacked: str, expected: int
+) -> None:
+    frames = hydrogens()
+    ended = status("failed", error_kind="resource", cause="walltime", message="over")
+    outputs, node = parse("label", {files.STATUS: ended, **contents}, frames=FramesData.from_frames(frames))
+    assert node.exit_status == expected
+    suspect = None if suspects is None else frames[suspects].hash
+    assert (outputs["unfinished"]["suspect"], outputs["unfinished"]["lacked"]) == (suspect, lacked)
+    assert outputs["unfinished"]["frames"] == frames.hashes
+
+
+def test_a_full_disk_blames_no_frame_and_costs_no_label(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    ended = status("failed", error_kind="resource", cause="disk", message="full")
+    contents = {files.STATUS: ended, files.LABELS: lines(label(frames[0])) + '{"status": "ok", "fra'}
+    outputs, node = parse("label", contents, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 410
+    assert outputs["frames"].frames.hashes == frames.hashes[:1]
+    assert (outputs["unfinished"]["cause"], outputs["unfinished"]["suspect"]) == ("disk", None)
+
+
+def test_damaged_labels_are_made_again_and_whole_ones_are_kept(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    whole = label(frames[0]).model_dump_json()
+    nan = label(frames[1]).model_dump_json().replace("-31.0", "null")
+    contents = {files.STATUS: status(), files.LABELS: f"{whole}\n{nan}\n{whole[:40]}"}
+    outputs, node = parse("label", contents, frames=FramesData.from_frames(frames))
+    assert node.exit_status == 320
+    assert outputs["frames"].frames.hashes == frames.hashes[:1]
+    assert outputs["unfinished"]["frames"] == frames.hashes[1:]
+    assert (outputs["unfinished"]["cause"], outputs["unfinished"]["suspect"]) == ("damaged", None)
+
+
+def test_a_status_of_a_newer_version_can_be_read(parse: Parse) -> None:
+    assert (
+        parse("sample", {files.STATUS: '{"state": "failed", "error_kind": "input", "mood": "sad"}'})[1].exit_status
+        == 200
+    )
+
+
 def test_labels_carry_their_level_and_cost_for_queries(parse: Parse, status: MakeStatus) -> None:
     frames = hydrogens()
     inputs = {"frames": FramesData.from_frames(frames), "level": orm.Dict({})}

@@ -12,6 +12,7 @@ def ended(exit_status: int, message: str = "", **outputs: Any) -> Any:
     """A finished job, with its outputs."""
     return SimpleNamespace(
         is_finished=True,
+        is_excepted=False,
         is_finished_ok=exit_status == 0,
         exit_status=exit_status,
         exit_message=message,

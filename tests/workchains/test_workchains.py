@@ -114,7 +114,8 @@ def test_only_missing_frames_go_to_the_next_jobs_and_those_get_what_was_lacking(
     chain.look_up()
     assert chain.goes_on()
     done = FramesData.from_frames(Frames([frames[0].replace(environment_energy=-31.0)]))
-    left = {"frames": frames.hashes[1:], "suspect": frames[1].hash, "cause": "walltime", "message": "too short"}
+    left = {"frames": frames.hashes[1:], "suspect": frames[1].hash, "cause": "walltime", "lacked": "walltime"}
+    left["message"] = "too short"
     chain.ctx.jobs = [ended(501, frames=done, unfinished=orm.Dict(left))]
     chain.inspect()
     assert chain.goes_on()
@@ -159,7 +160,8 @@ def test_no_label_at_all_is_an_exit_code_with_its_reason(process: Callable[..., 
 def test_a_member_that_was_not_trained_ends_the_training(process: Callable[..., Any]) -> None:
     job = {"potential": {}, "training": {}, "members": [0, 1], "seed": 5}
     chain = process("train", frames=FramesData.from_frames(hydrogens(0.7)), settings=orm.Dict(job), batches=orm.Int(1))
-    chain.ctx.jobs = [ended(400, message="the loss became NaN")]
+    chain.ctx.shares, chain.ctx.job_00 = {"job_00": orm.Dict(job)}, [ended(400, message="the loss became NaN")]
+    assert not chain.tries_training()
     code = chain.assemble()
     assert code.status == 400
     assert "the loss became NaN" in code.message
@@ -167,15 +169,15 @@ def test_a_member_that_was_not_trained_ends_the_training(process: Callable[..., 
 
 def test_a_sample_without_a_frame_is_not_to_be_trusted(process: Callable[..., Any]) -> None:
     chain = process("sample", settings=sample_job(), assembly=orm.SinglefileData(__file__))
-    chain.ctx.sampling = ended(500, frames=FramesData.from_frames(Frames()))
+    chain.ctx.sampling = [ended(500, frames=FramesData.from_frames(Frames()))]
     assert chain.inspect().status == 410
-    chain.ctx.sampling = ended(490)
+    chain.ctx.sampling = [ended(490)]
     assert chain.inspect().status == 401
 
 
 def test_a_sample_cut_short_is_kept(process: Callable[..., Any]) -> None:
     chain = process("sample", settings=sample_job(), assembly=orm.SinglefileData(__file__))
-    chain.ctx.sampling = ended(500, frames=FramesData.from_frames(hydrogens(0.7)))
+    chain.ctx.sampling = [ended(500, frames=FramesData.from_frames(hydrogens(0.7)))]
     assert chain.inspect() is None
     assert chain.outputs["frames"].n_frames == 1
 
@@ -183,8 +185,9 @@ def test_a_sample_cut_short_is_kept(process: Callable[..., Any]) -> None:
 def test_a_preparation_that_failed_ends_the_sampling(process: Callable[..., Any]) -> None:
     job = orm.Dict({"system": SYSTEM, "sampling": {}, "seed": 1})
     chain = process("sample", settings=sample_job(), prepare=job, files=orm.FolderData())
-    chain.ctx.preparation = ended(400, message="the run exploded")
-    code = chain.sample()
+    chain.ctx.preparation = [ended(400, message="the run exploded")]
+    assert not chain.tries_preparation()
+    code = chain.prepared()
     assert code.status == 400
     assert "the run exploded" in code.message
 

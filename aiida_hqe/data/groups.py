@@ -1,0 +1,110 @@
+"""Which rows of which files a `FramesData` holds. Its files may be those of other nodes: AiiDA stores equal files once.
+
+A *group* lies in the root of the node's repository or in a folder of it:
+
+    *.h5        files of frames (`aiida_hqe.hdf5`), by their names first, second, ...
+    rows.npy    number of the file and row in it of each frame, (n, 2); where it is missing, all rows of all files
+
+A node is one group in its root, or the groups in its folders, by their names one after the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from aiida.orm import Data
+from aiida.repository import Repository
+from aiida.repository.backend import SandboxRepositoryBackend
+
+from aiida_hqe.errors import InputError
+from aiida_hqe.frames import Ints
+
+WHOLE = "frames.h5"
+"""The file of a node whose frames are in no other."""
+
+ROWS = "rows.npy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Names of its files in the repository, and of its rows; ``None`` for all rows of all files."""
+
+    folder: str
+    files: tuple[str, ...]
+    rows: str | None
+
+    @property
+    def names(self) -> list[str]:
+        """Everything that belongs to it."""
+        return [*self.files, *([self.rows] if self.rows else [])]
+
+
+def groups(names: Iterable[str]) -> list[Group]:
+    """The groups of a node that has files of these names."""
+    folders: dict[str, list[str]] = {}
+    for name in sorted(names):
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    return [_group(folder, folders[folder]) for folder in sorted(folders)]
+
+
+def _group(folder: str, names: list[str]) -> Group:
+    files = tuple(name for name in names if name.endswith(".h5"))
+    return Group(folder, files, next((name for name in names if name.endswith(ROWS)), None))
+
+
+def keys(node: Data) -> dict[str, str]:
+    """Name and key of each file of a node that has its files in the profile; the key is the SHA-256 of the content.
+
+    Raises
+    ------
+    InputError
+        The node has files that are not stored.
+    """
+    if isinstance(node.base.repository._repository.backend, SandboxRepositoryBackend):
+        raise InputError("a stored node was expected (got one that is not): store it before another shares its files")
+    flat = Repository.flatten(node.base.repository.serialize())
+    return {name: key for name, key in flat.items() if key is not None}
+
+
+def share(node: Data, files: Mapping[str, str], rows: Ints | None = None) -> None:
+    """Make files that the profile has already, by name and key, those of a new node; and write its own `rows`.
+
+    AiiDA does the same for a node that it takes from its cache.
+    """
+    repository = Repository.from_serialized(node.backend.get_repository(), _tree(files))
+    if rows is not None:
+        repository.put_object_from_filelike(io.BytesIO(_packed(rows)), ROWS)
+    node.base.repository._repository = repository
+
+
+def load_rows(content: bytes) -> Ints:
+    """Rows of a group, (n, 2): number of the file, row in it."""
+    return np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64)
+
+
+def _packed(rows: Ints) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, rows.astype("<i4"), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _tree(files: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, key in files.items():
+        *folders, last = name.split("/")
+        at = tree
+        for folder in folders:
+            at = at.setdefault("o", {}).setdefault(folder, {})
+        at.setdefault("o", {})[last] = {"k": key}
+    return tree
+
+
+def pick(columns: Sequence[Sequence[Any]], rows: Ints | None) -> list[Any]:
+    """Values of the frames of a group, of those of each of its files."""
+    if rows is None:
+        return [value for column in columns for value in column]
+    return [columns[file][row] for file, row in rows.tolist()]
