@@ -62,7 +62,7 @@ def sample(
     check_output(output)
     check_output(final, (".h5",))
     limit = None if trust is None else _force(trust)
-    driver = _load(committee)
+    driver = _load(committee, settings.sampling.precision)
     seed = settings.seed if seed is None else seed
     try:
         assembly = _assembly(settings, system.parent, seed, start, driver)
@@ -109,12 +109,12 @@ def _assembly(
         return prepare(built, settings.sampling, seed, progress=bar.reach)
 
 
-def _load(path: Path | None) -> Committee | None:
+def _load(path: Path | None, precision: str) -> Committee | None:
     if path is None:
         return None
     from aiida_hqe.potentials.committee import Committee
 
-    return Committee.load(path)
+    return Committee.load(path).replace(precision=precision)
 
 
 def _force(text: str) -> float:

@@ -44,3 +44,6 @@ class Driver(Protocol):
 
     def evaluate(self, frame: Frame, /) -> Evaluation:
         """Energy, forces and disagreement of one frame."""
+
+    def alone(self, number: int, /) -> Driver:
+        """One of its members, that drives by itself; asked for only where `sampling.committee_interval` is above 1."""

@@ -191,7 +191,9 @@ class _Walker:
         self._driver = driver
         self._trust = math.inf if trust is None else trust
         self._origin: dict[str, Scalar] = {"seed": seed, "walker": number}
-        self._force = None if driver is None else RegionForce(assembly, driver)
+        self._every = sampling.committee_interval
+        driving = driver if driver is None or self._every == 1 else driver.alone(number)
+        self._force = None if driving is None else RegionForce(assembly, driving)
         self._simulation = Simulation(
             assembly,
             sampling,
@@ -227,19 +229,29 @@ class _Walker:
             yield self.done
 
     def _advance(self, steps: int) -> None:
-        """Make `steps` steps, checking each one where a driver is at work."""
-        chunk = steps if self._force is None else 1
-        for _ in range(steps // chunk):
+        """Make `steps` steps, asking the driver about every one that its interval divides."""
+        goal = self.done + steps
+        while self.done < goal and self.reason is None:
+            chunk = steps if self._force is None else min(self._every - self.done % self._every, goal - self.done)
             try:
                 self._simulation.step(chunk)
             except openmm.OpenMMException as error:
                 self._exploded(error)
                 return
             self.done += chunk
-            if self._force is not None and self._force.evaluation is not None:
-                self.reason = self._distrust(self._force.evaluation)
-            if self.reason is not None:
-                return
+            self.reason = self._watch()
+
+    def _watch(self) -> str | None:
+        """Why the present state is not to be trusted; ``None`` if it is, or if this is no step to ask at."""
+        if self._force is None or self._force.evaluation is None:
+            return None
+        if self._every == 1 or self.done % self._every:
+            return self._distrust(self._force.evaluation)
+        try:
+            assert self._driver is not None
+            return self._distrust(self._driver.evaluate(self._assembly.frame(*self._simulation.positions())))
+        except HQEError as error:
+            return f"the geometry broke after {self.done} steps: {' '.join(str(error).split())}"
 
     def _exploded(self, error: openmm.OpenMMException) -> None:
         cause: Exception = error

@@ -66,6 +66,12 @@ class SamplingSettings(Settings):
         Root mean square force at which the minimisation before equilibration ends.
     bias
         Bias along one coordinate in production; none in preparation.
+    committee_interval
+        1: the mean of the committee drives, and its disagreement is watched at every step. n > 1: one member drives, walker k by
+        member k, on its own potential energy surface; the whole committee is asked every n steps and about every kept frame, so
+        that a run can be n - 1 steps beyond trust.
+    precision
+        Of the networks in dynamics; labels, training and predictions of forces to compare with labels do not depend on it.
     platform
         Of OpenMM; ``auto`` is the fastest one there is. Runs on one CPU thread repeat bit by bit, on several they do not.
     constraints
@@ -90,4 +96,6 @@ class SamplingSettings(Settings):
     trust_factor: float = Field(10.0, gt=1)
     minimize_tolerance: Force = Field(0.05, gt=0)
     bias: BiasSettings | None = None
+    committee_interval: int = Field(1, ge=1)
+    precision: Literal["float32", "float64"] = "float32"
     platform: Literal["auto", "CPU", "Reference", "CUDA", "OpenCL"] = "auto"

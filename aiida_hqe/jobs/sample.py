@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from aiida_hqe.dynamics.driver import Driver
 from aiida_hqe.dynamics.sample import sample
@@ -18,7 +19,7 @@ def run(directory: Path) -> files.Status:
     result = sample(
         Assembly.read(directory / files.ASSEMBLY),
         job.sampling,
-        _committee(directory),
+        _committee(directory, job.sampling.precision),
         seed=job.seed,
         steps=job.steps,
         interval=job.interval,
@@ -33,10 +34,10 @@ def run(directory: Path) -> files.Status:
     return files.Status(state=state, message=result.reason, counts=counts)
 
 
-def _committee(directory: Path) -> Driver | None:
+def _committee(directory: Path, precision: Literal["float32", "float64"]) -> Driver | None:
     path = directory / files.COMMITTEE
     if not path.is_file():
         return None
     from aiida_hqe.potentials.committee import Committee
 
-    return Committee.load(path)
+    return Committee.load(path).replace(precision=precision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from aiida_hqe.frames import Floats, Frame
+from aiida_hqe.potentials.dense import DensePaiNN, is_dense
 from aiida_hqe.potentials.graph import Function, record
 from aiida_hqe.potentials.member import LevelName, Member, Network
 from aiida_hqe.potentials.model import WithDifference, build
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.surroundings import Surroundings
+
+Precision = Literal["float32", "float64"]
 
 _VARIABLES = 5
 """A network is differentiated by so many inputs at most: by all but the elements of MM atoms."""
@@ -56,7 +59,7 @@ class Derivatives:
 
 
 class Stack:
-    """K members of one architecture at all their levels, in double precision; one graph per sequence of elements.
+    """K members of one architecture at some of their levels; one graph per sequence of elements.
 
     Parameters
     ----------
@@ -66,6 +69,8 @@ class Stack:
         Levels to evaluate, environment first.
     settings, charge, learn
         Architecture, total charge, and how the target is built on the environment.
+    precision
+        Of the networks; energies of reference and all that concerns the charges are in double precision anyway.
     """
 
     def __init__(
@@ -75,12 +80,14 @@ class Stack:
         settings: PotentialSettings,
         charge: int,
         learn: str,
+        precision: Precision = "float64",
     ) -> None:
         self.members = list(members)
         self.levels = list(levels)
         self.settings = settings
         self.charge = charge
-        self.on_top = learn == "difference" and len(levels) == 2
+        self.on_top = learn == "difference" and "target" in levels and "environment" in self.members[0].networks
+        self.dtype = torch.float64 if precision == "float64" else torch.float32
         self._graphs: dict[tuple[tuple[int, ...], ...], tuple[Function, Floats]] = {}
 
     def surroundings(self, frame: Frame) -> Surroundings:
@@ -103,29 +110,43 @@ class Stack:
     def _graph(self, numbers: tuple[int, ...], inputs: list[Tensor]) -> tuple[Function, Floats]:
         key = (numbers, *(tuple(tensor.shape) for tensor in inputs[3:]))
         if key not in self._graphs:
-            graph = record(self._function(numbers), _example(inputs), frozen=True)
-            references = [
-                [member.networks[level].reference(np.array(numbers)) for level in self.levels]
-                for member in self.members
-            ]
-            if self.on_top:
-                references = [[low, low + high] for low, high in references]
-            self._graphs[key] = (graph, np.array(references))
+            function = self._dense(numbers) if is_dense(self.settings) else self._function(numbers)
+            references = [[self._reference(member, level, numbers) for level in self.levels] for member in self.members]
+            self._graphs[key] = (record(function, _example(inputs), frozen=True), np.array(references))
         return self._graphs[key]
+
+    def _reference(self, member: Member, level: LevelName, numbers: tuple[int, ...]) -> float:
+        """Energy (eV) that the networks' output at `level` is relative to."""
+        summed: list[LevelName] = ["environment", "target"] if self.on_top and level == "target" else [level]
+        return sum(member.networks[name].reference(np.array(numbers)) for name in summed)
+
+    def _dense(self, numbers: tuple[int, ...]) -> Function:
+        """PaiNN of all members in one go; of all levels too, where they are networks of their own."""
+        bases: list[LevelName] = ["environment"] if self.on_top else self.levels
+        states = [member.networks[level].state for member in self.members for level in bases]
+        networks = DensePaiNN(self.settings, self.charge, states, numbers, self.dtype)
+        if not self.on_top:
+            function = networks.functions([None])
+            return lambda *inputs: tuple(
+                tensor.reshape(len(self.members), len(self.levels), *tensor.shape[2:]) for tensor in function(*inputs)
+            )
+        weights = torch.stack([member.networks["target"].state["weight"] for member in self.members]).to(self.dtype)
+        return networks.functions([weights if level == "target" else None for level in self.levels])
 
     def _function(self, numbers: tuple[int, ...]) -> Function:
         potential, atoms = build(self.settings, self.charge, seed=0), torch.tensor(numbers)
         if self.on_top:
-            parts = [
-                _derivatives(WithDifference(potential), [_joined(member.networks) for member in self.members], atoms)
-            ]
+            states = [_joined(member.networks) for member in self.members]
+            parts = [_derivatives(WithDifference(potential), states, atoms, self.dtype)]
         else:
-            states = ([member.networks[level].state for member in self.members] for level in self.levels)
-            parts = [_derivatives(potential, level, atoms) for level in states]
+            by_level = ([member.networks[level].state for member in self.members] for level in self.levels)
+            parts = [_derivatives(potential, states, atoms, self.dtype) for states in by_level]
+        chosen = ["environment", "target"].index(self.levels[0]) if self.on_top and len(self.levels) == 1 else 0
 
         def function(*inputs: Tensor) -> tuple[Tensor, ...]:
             results = [part(*inputs) for part in parts]
-            return tuple(torch.cat(tensors, dim=1) for tensors in zip(*results, strict=True))
+            whole = (torch.cat(tensors, dim=1) for tensors in zip(*results, strict=True))
+            return tuple(tensor[:, chosen : chosen + len(self.levels)] for tensor in whole)
 
         return function
 
@@ -148,12 +169,12 @@ def _joined(networks: Mapping[LevelName, Network]) -> dict[str, Tensor]:
 
 
 def _derivatives(
-    network: nn.Module, states: Sequence[Mapping[str, Tensor]], atoms: Tensor
+    network: nn.Module, states: Sequence[Mapping[str, Tensor]], atoms: Tensor, dtype: torch.dtype
 ) -> Callable[..., tuple[Tensor, ...]]:
     """Function of what the network sees: energies (K, L) of a network with L outputs, and their derivatives."""
-    network = network.double().eval()
+    network = network.to(dtype).eval()
     stacked = {
-        name: torch.stack([state[name].double() for state in states])
+        name: torch.stack([state[name].to(dtype) for state in states])
         for name, tensor in states[0].items()
         if tensor.is_floating_point()
     }
@@ -166,7 +187,8 @@ def _derivatives(
     def function(*inputs: Tensor) -> tuple[Tensor, ...]:
         variables = tuple(range(min(len(inputs), _VARIABLES)))
         members = vmap(jacrev(energies, argnums=variables, has_aux=True), in_dims=(*(None for _ in inputs), 0))
-        gradients, values = members(*inputs, stacked)
-        return values, *gradients
+        cast = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in inputs]
+        gradients, values = members(*cast, stacked)
+        return values.double(), *(gradient.double() for gradient in gradients)
 
     return function

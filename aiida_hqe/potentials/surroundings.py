@@ -8,8 +8,14 @@ With :math:`d_{im} = R_i - R_m` and Coulomb's constant k, the charges :math:`q_m
     G_i = \partial \mathcal{E}_i / \partial R_i = k \sum_m q_m (1 / d^3 - 3 d d^T / d^5).
 
 A network that sees only :math:`(R, \phi, \mathcal{E})` has forces on the QM atoms and on the charges that are linear in its
-derivatives with respect to the two, so they are chained here, once, in double precision, for any number of networks. A network
-that also sees the charges nearby, as atoms, adds its derivatives with respect to those.
+derivatives :math:`p_i = \partial E / \partial \phi_i` and :math:`v_i = \partial E / \partial \mathcal{E}_i`,
+
+.. math::
+    F_m = \sum_i \frac{k q_m}{d^3} v_i - \sum_i s_{im} d_{im}, \quad
+    s_{im} = \frac{k q_m}{d^3} p_i + \frac{3 k q_m}{d^5} \, v_i \cdot d_{im},
+
+so they are chained here, once, in double precision, for any number of networks, and no array is larger than atoms times charges.
+A network that also sees the charges nearby, as atoms, adds its derivatives with respect to those.
 """
 
 from __future__ import annotations
@@ -77,10 +83,12 @@ class Surroundings:
         (n_qm, 3), eV/(e angstrom); minus the gradient of the potential.
     gradient
         Derivative of the field at an atom with respect to that atom's position, symmetric, (n_qm, 3, 3).
-    kernel
-        Potential and field at each QM atom of a unit charge at each MM site, (n_qm, 4, n_mm).
-    jacobian
-        Derivative of potential and field with respect to the positions of the charges, (n_qm, 4, n_mm, 3).
+    positions, mm_positions
+        QM atoms (n_qm, 3) and charges (n_mm, 3), relative to the centroid of the QM atoms.
+    unit
+        Potential of a unit charge at each MM site, at each QM atom, (n_qm, n_mm).
+    cube, first, second
+        k / d^3, k q / d^3 and 3 k q / d^5 of each atom and charge (n_qm, n_mm).
     nearby
         The charges that the network sees as atoms, or ``None`` where it sees none so.
     """
@@ -88,30 +96,42 @@ class Surroundings:
     potential: Floats
     field: Floats
     gradient: Floats
-    kernel: Floats
-    jacobian: Floats
+    positions: Floats
+    mm_positions: Floats
+    unit: Floats
+    cube: Floats
+    first: Floats
+    second: Floats
     nearby: Nearby | None = None
 
     @classmethod
     def of(cls, frame: Frame, reach: float | None = None) -> Surroundings:
         """Evaluate them for `frame`; all zero without charges. `reach` (angstrom) asks for the charges nearby."""
-        d = frame.positions[:, None, :] - frame.mm_positions[None, :, :]
-        inverse = 1.0 / np.sqrt(np.einsum("imx,imx->im", d, d))
-        cube = COULOMB * inverse**3
-        kernel = np.empty((frame.n_qm, 4, frame.n_mm))
-        kernel[:, 0] = COULOMB * inverse
-        kernel[:, 1:] = (d * cube[:, :, None]).transpose(0, 2, 1)
-        sums = kernel @ frame.mm_charges
-        charged = cube * frame.mm_charges
-        jacobian = np.empty((frame.n_qm, 4, frame.n_mm, 3))
-        jacobian[:, 0] = d * charged[:, :, None]
-        scaled = d * (3.0 * charged * inverse**2)[:, :, None]
+        centre = frame.positions.mean(axis=0)
+        r, s = frame.positions - centre, frame.mm_positions - centre
+        inverse = _inverse_distances(r, s)
+        square = inverse * inverse
+        unit = COULOMB * inverse
+        cube = unit * square
+        first = cube * frame.mm_charges
+        second = 3.0 * first * square
+        total = first.sum(axis=1)
+        field = r * total[:, None] - first @ s
+        nearby = None if reach is None else Nearby.of(frame, reach)
+        gradient = total[:, None, None] * np.eye(3) - _moments(second, r, s)
+        return cls(unit @ frame.mm_charges, field, gradient, r, s, unit, cube, first, second, nearby)
+
+    @property
+    def jacobian(self) -> Floats:
+        """Derivative of potential and field with respect to the positions of the charges, (n_qm, 4, n_mm, 3)."""
+        d = self.positions[:, None, :] - self.mm_positions[None, :, :]
+        jacobian = np.empty((*d.shape[:1], 4, *d.shape[1:]))
+        jacobian[:, 0] = d * self.first[:, :, None]
+        scaled = d * self.second[:, :, None]
         for x in range(3):
             jacobian[:, 1 + x] = scaled[:, :, x, None] * d
-            jacobian[:, 1 + x, :, x] -= charged
-        gradient = -jacobian[:, 1:].sum(axis=2)
-        nearby = None if reach is None else Nearby.of(frame, reach)
-        return cls(sums[:, 0], sums[:, 1:], gradient, kernel, jacobian, nearby)
+            jacobian[:, 1 + x, :, x] -= self.first
+        return jacobian
 
     def inputs(self, frame: Frame) -> list[Floats]:
         """What a network is differentiated by: centred positions, potential, field, and positions and charges nearby."""
@@ -129,22 +149,40 @@ class Surroundings:
 
     def mm_forces(self, by_potential: Floats, by_field: Floats, *near: Floats) -> Floats:
         """Forces on the point charges (..., n_mm, 3)."""
-        n_qm, _, n_mm, _ = self.jacobian.shape
-        forces = -_join(by_potential, by_field) @ self.jacobian.reshape(4 * n_qm, 3 * n_mm)
-        forces = forces.reshape(*forces.shape[:-1], n_mm, 3)
+        weights = by_potential[..., None] * self.first + self._along(by_field) * self.second
+        places = np.concatenate([self.positions, np.ones((len(self.positions), 1))], axis=1)
+        sums = np.swapaxes(weights, -1, -2) @ places
+        forces = self.first.T @ by_field - sums[..., :3] + self.mm_positions * sums[..., 3:]
         if self.nearby is not None:
             forces[..., self.nearby.sites, :] -= near[0][..., : len(self.nearby.sites), :]
         return forces
 
     def charge_gradient(self, by_potential: Floats, by_field: Floats, *near: Floats) -> Floats:
         """Derivative of the energy with respect to each point charge, (..., n_mm), eV/e."""
-        n_qm, _, n_mm = self.kernel.shape
-        gradient = _join(by_potential, by_field) @ self.kernel.reshape(4 * n_qm, n_mm)
+        gradient = by_potential @ self.unit + (self._along(by_field) * self.cube).sum(axis=-2)
         if self.nearby is not None:
             gradient[..., self.nearby.sites] += near[1][..., : len(self.nearby.sites)]
         return gradient
 
+    def _along(self, vectors: Floats) -> Floats:
+        """Scalar products (..., n_qm, n_mm) of vectors (..., n_qm, 3) at the atoms with those from the charges to the atoms."""
+        return (vectors * self.positions).sum(axis=-1)[..., None] - vectors @ self.mm_positions.T
 
-def _join(by_potential: Floats, by_field: Floats) -> Floats:
-    joined = np.concatenate([by_potential[..., None], by_field], axis=-1)
-    return joined.reshape(*joined.shape[:-2], joined.shape[-2] * 4)
+
+def _inverse_distances(r: Floats, s: Floats) -> Floats:
+    """One over the distances (n, m) between points (n, 3) and (m, 3)."""
+    squares = np.zeros((len(r), len(s)))
+    for x in range(3):
+        difference = r[:, x, None] - s[:, x]
+        difference *= difference
+        squares += difference
+    return 1.0 / np.sqrt(squares)
+
+
+def _moments(weights: Floats, r: Floats, s: Floats) -> Floats:
+    """Sums (n, 3, 3) over m of weights (n, m) times the dyadic squares of r_n - s_m."""
+    dyads = (s[:, :, None] * s[:, None, :]).reshape(-1, 9)
+    sums = weights @ np.concatenate([np.ones((len(s), 1)), s, dyads], axis=1)
+    cross = r[:, :, None] * sums[:, None, 1:4]
+    squares = r[:, :, None] * r[:, None, :] * sums[:, 0, None, None]
+    return squares - cross - cross.transpose(0, 2, 1) + sums[:, 4:].reshape(-1, 3, 3)

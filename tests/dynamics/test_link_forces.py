@@ -11,6 +11,7 @@ import pytest
 from openmm import unit
 
 import aiida_hqe.campaign
+from aiida_hqe.dynamics.prepare import prepare
 from aiida_hqe.dynamics.region import RegionForce
 from aiida_hqe.dynamics.sample import sample
 from aiida_hqe.dynamics.settings import SamplingSettings
@@ -242,3 +243,37 @@ def test_dynamics_across_the_boundary_conserve_energy_and_not_without_the_projec
 
     monkeypatch.setattr(Boundary, "project", lost)
     assert np.ptp(total_energies(warm, loose, driver, 30)) > 10.0 * driven
+
+
+@pytest.mark.slow
+def test_in_water_energy_drifts_no_more_than_with_the_force_field(sampling: SamplingSettings) -> None:
+    wet = prepare(blocked_serine(solvate={"box": "20 angstrom"}, cutoff="6 angstrom"), sampling, seed=1)
+    driver = driver_of(wet)
+    relaxed = sample(wet, sampling, driver, seed=5, steps=400, interval=400).assembly
+    time = np.arange(80) * 20 * sampling.timestep * 1e-3
+
+    def drift(assembly: Assembly, of: Springs | None) -> tuple[float, float, float]:
+        energies = 1e3 * total_energies(assembly, sampling, of, 80)
+        (slope, offset), covariance = np.polyfit(time, energies, 1, cov=True)
+        return slope, float(np.sqrt(covariance[0, 0])), float(np.std(energies - slope * time - offset))
+
+    field, _, field_noise = drift(wet, None)
+    driven, error, noise = drift(relaxed, driver)
+    print(
+        f"meV/ps: force field {field:.2f}, driven {driven:.2f} +- {error:.2f}; noise {field_noise:.2f}, {noise:.2f} meV"
+    )
+    assert noise < 2.0 * field_noise
+    assert abs(driven) < 2.0 * abs(field) + 3.0 * error
+
+
+@pytest.mark.slow
+def test_constant_pressure_keeps_the_boundary_in_one_piece(sampling: SamplingSettings) -> None:
+    wet = prepare(blocked_serine(solvate={"box": "20 angstrom"}, cutoff="6 angstrom"), sampling, seed=1)
+    assert wet.box is not None
+    across = wet.replace(positions=wet.positions + 0.5 * np.diag(wet.box))  # the peptide on the corner of the box
+    pressed = sampling.model_copy(update={"ensemble": "npt", "friction": 0.01})
+    frames = sample(across, pressed, driver_of(wet), seed=2, steps=100, interval=25).frames
+    assert len(frames) == 4
+    for frame in frames:
+        assert np.linalg.norm(frame.positions[5] - frame.positions[0]) == pytest.approx(1.09, abs=1e-12)
+        assert frame.charge + frame.mm_charges.sum() == pytest.approx(0.0, abs=1e-9)
