@@ -12,6 +12,7 @@ from pyscf import lib
 
 from aiida_hqe.embedding.label import Memory, evaluate
 from aiida_hqe.embedding.level import Level
+from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frame
 from aiida_hqe.labels import Label
 
@@ -36,6 +37,11 @@ class EmbeddedCalculator(Calculator):
         Point charges, (n_mm, 3) angstrom and (n_mm,) e, and their elements; none by default.
     threads
         OpenMP threads of PySCF; ``None`` leaves them as they are.
+
+    Raises
+    ------
+    InputError
+        There are cores, and the level leaves the number of their orbitals open.
 
     Attributes
     ----------
@@ -63,6 +69,12 @@ class EmbeddedCalculator(Calculator):
         super().__init__()
         self.level, self.charge, self.spin, self.threads = level, charge, spin, threads
         self.core = None if core is None else np.array(core)
+        if np.any(self.core) and level.embedding.core_orbitals is None:
+            raise InputError(
+                "a number of orbitals for each core was expected (got none): the number that is clearest may change from one"
+                " geometry to the next, and with it the energy; fix core_orbitals in the level",
+                "embedding.core_orbitals",
+            )
         self.last: Label | None = None
         self.set_charges(
             np.zeros((0, 3)) if mm_positions is None else mm_positions,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-from pyscf import dft, lib, qmmm
+from pyscf import df, dft, lib, qmmm
 
 from aiida_hqe.embedding import molecule, scf
 from aiida_hqe.embedding.dispersion import Dispersion, dispersion
@@ -28,6 +28,8 @@ DISPERSION_SUFFIX = re.compile(r"-d[34]", re.IGNORECASE)
 XCFUN_LIMIT = 1000
 """Numbers from here on are no functionals of XCFun but PySCF's marks for non-local correlation, which it lacks."""
 
+KEPT_INTEGRALS = 1e9
+"""Bytes of fitted integrals up to which they are kept in memory during the self-consistent field."""
 
 ROUND_OFF = 1e-13
 """Elements of a density matrix below this are round-off."""
@@ -167,7 +169,7 @@ def solve_environment(frame: Frame, settings: Environment, guess: Floats | None 
         mf.xc = settings.xc
         mf.grids.level = settings.grid_level
         if settings.density_fit:
-            mf = mf.density_fit()
+            mf = _fitted(mf)
         if len(charges):
             mf = qmmm.mm_charge(mf, coordinates, charges, radii=radii, unit="Bohr")
         if first:  # where it does not converge, the next rung makes its own guess
@@ -178,6 +180,15 @@ def solve_environment(frame: Frame, settings: Environment, guess: Floats | None 
     correction = dispersion(frame, settings)
     mf, rung, potential = scf.converge(build)
     return EnvironmentState(mf, rung, correction, settings.grid_response, potential)
+
+
+def _fitted(mf: Any) -> Any:
+    """A mean field in fitted integrals, in memory where they fit: with a pure functional PySCF makes them anew in every cycle."""
+    mf = mf.density_fit()
+    n_auxiliary = df.make_auxmol(mf.mol, mf.with_df.auxbasis).nao
+    if 4.0 * n_auxiliary * mf.mol.nao * (mf.mol.nao + 1) < KEPT_INTEGRALS:
+        mf.with_df.build()
+    return mf
 
 
 def xc_library(settings: Environment) -> Any:

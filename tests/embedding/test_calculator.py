@@ -85,6 +85,13 @@ def test_what_cannot_be_labelled_is_a_typed_error(water, dimer):
         clash.get_potential_energy()
 
 
+def test_a_number_of_core_orbitals_that_may_change_on_the_way_is_refused(dimer):
+    with pytest.raises(InputError, match="core_orbitals"):
+        atoms_of(dimer, make_level(core=MP2, forces="analytic"))
+    atoms = atoms_of(dimer, make_level(), core=[0] * 6)
+    assert atoms.calc.level.embedding.core_orbitals is None
+
+
 def fluctuation(methanol, timestep, duration=16.0):
     """Root mean square of the total energy about its mean in NVE dynamics, eV."""
     atoms = atoms_of(methanol, level_of(xc="pbe"))

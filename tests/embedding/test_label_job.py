@@ -92,6 +92,7 @@ def test_a_damaged_line_before_the_last_is_an_error(directory):
     [
         ('{"core": {"method": "ccsdtq"}}', "core.method"),
         ('{"environment": {"functional": "pbe"}}', "environment.functional"),
+        ('{"embedding": {"core_orbitals": [4.5]}}', "embedding.core_orbitals.0"),
         ("{", ""),
     ],
 )

@@ -6,9 +6,10 @@ from finite_differences import level_of
 
 from aiida_hqe.embedding import correlation, meanfield
 from aiida_hqe.embedding.environment import solve_environment
-from aiida_hqe.embedding.gradients import relaxation, zvector
+from aiida_hqe.embedding.gradients import exact, relaxation, zvector
 from aiida_hqe.embedding.gradients.coupled_cluster import coupled_cluster_density
 from aiida_hqe.embedding.gradients.density import hartree_fock_density, mp2_density, repulsion_of
+from aiida_hqe.embedding.gradients.exact import Exact
 from aiida_hqe.embedding.gradients.partition_response import Weight
 from aiida_hqe.embedding.gradients.response import LowLevel, Request, high_level
 from aiida_hqe.embedding.molecule import core_atoms
@@ -93,7 +94,7 @@ def test_responses_are_the_derivative_of_potentials(dimer):
 
 
 @pytest.mark.parametrize("fitted", [False, True])
-@pytest.mark.parametrize("xc", ["lda,vwn", "pbe0", "tpss"])
+@pytest.mark.parametrize("xc", ["lda,vwn", "pbe0", "tpss", "camb3lyp", "0.25*SR_HF(0.2)+LDA,VWN"])
 def test_responses_are_those_of_pyscf(dimer, xc, fitted):
     """From the density matrix and from its factors."""
     solved = Solved(dimer, level_of(xc, environment={"density_fit": fitted}))
@@ -166,3 +167,12 @@ def test_z_vector_solves_its_equations_and_says_where_it_stopped(monkeypatch, er
 def test_a_mean_field_that_is_no_minimum_has_no_z_vector():
     with pytest.raises(ConvergenceError, match="no minimum"):
         zvector.solve(model(lambda z: -3.0 * z, (np.array([-0.5]), np.array([0.5]))), np.ones((1, 1)))
+
+
+@pytest.mark.parametrize("core", [{"method": "mp2"}, {"method": "ccsd"}])
+def test_integrals_made_again_row_by_row_are_those_in_memory(dimer, monkeypatch, core):
+    solved = Solved(dimer, level_of("hf", **core))
+    kept = Exact(solved.state.mol, solved.repulsion._integrals).contract(solved.density.two)
+    monkeypatch.setattr(exact, "KEPT", 0)
+    for found, expected in zip(Exact(solved.state.mol).contract(solved.density.two), kept, strict=True):
+        assert found == pytest.approx(expected, abs=1e-10)

@@ -44,6 +44,25 @@ def test_each_component_in_lda_is_the_derivative_of_the_energy(dimer, method):
 
 
 @pytest.mark.usefixtures("frozen_grid")
+@pytest.mark.parametrize("method", ["mp2", pytest.param("ccsd(t) frozen core", marks=pytest.mark.slow)])
+def test_forces_of_a_core_in_exact_integrals_in_a_fitted_environment_are_the_derivative_of_the_energy(dimer, method):
+    """Its repulsion in products of densities is met in the same pass over the integrals as its two-particle density."""
+    assert errors(dimer, level_of(environment=FITTED, **METHODS[method])) == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.usefixtures("frozen_grid")
+@pytest.mark.parametrize("fitted", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("exchange", ["0.2*HF + 0.8*LR_HF(0.3)", "0.8*LR_HF(0.3)", "0.25*SR_HF(0.2)"])
+def test_forces_with_range_separated_exchange_are_the_derivative_of_the_energy(dimer, exchange, fitted):
+    """Everywhere and more of it far away, far away alone, nearby alone, beside the LDA, which is smooth.
+
+    Fitting functions are linearly dependent in the long-range operator, so that the fit leaves some of their space out.
+    """
+    level = level_of(f"{exchange} + LDA,VWN", environment={"density_fit": fitted}, method="hf", **FITTED)
+    assert errors(dimer, level) == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.usefixtures("frozen_grid")
 def test_forces_in_pbe_are_the_derivative_of_the_energy(dimer):
     """A GGA's embedded energy is rough by about 1e-9 hartree on a scale of 1e-3 bohr: 1e-7 along this displacement."""
     assert errors(dimer, level_of("pbe", method="mp2", **FITTED), h=1e-3) == pytest.approx(0.0, abs=1e-7)
@@ -55,6 +74,7 @@ def test_forces_in_pbe_are_the_derivative_of_the_energy(dimer):
     ("xc", "environment"),
     [
         ("camb3lyp", {}),
+        ("camb3lyp", FITTED),
         ("pbe0", {}),
         ("pbe0", FITTED),
         ("tpss", {}),

@@ -10,6 +10,7 @@ from pyscf.scf import cphf
 
 from aiida_hqe.embedding.label import label
 from aiida_hqe.embedding.molecule import build_molecule, point_charges
+from aiida_hqe.units import BOHR
 
 
 def canonical_gradient(frame, method, frozen):
@@ -65,6 +66,17 @@ def test_forces_on_atoms_and_charges_balance_without_a_grid(dimer):
     assert np.abs(gradient.sum(axis=0)).max() < 1e-10
     everywhere = np.vstack([dimer.positions, dimer.mm_positions])
     assert np.abs(np.cross(everywhere, gradient).sum(axis=0)).max() < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("xc", "grid_level"), [("lda,vwn", 6), ("pbe", 7)])
+def test_with_grid_response_forces_balance_and_torques_do_on_fine_grids(dimer, xc, grid_level):
+    """Forces at any level; the angular grids keep their directions in space, so that torques fall with the level only."""
+    environment = {"grid_response": True, "grid_level": grid_level}
+    gradient = analytic(dimer, level_of(xc, environment=environment, method="mp2", density_fit=True))
+    assert np.abs(gradient.sum(axis=0)).max() < 1e-12
+    everywhere = np.vstack([dimer.positions, dimer.mm_positions]) / BOHR
+    assert np.abs(np.cross(everywhere, gradient).sum(axis=0)).max() < 1e-7
 
 
 def test_forces_turn_with_the_frame(dimer):

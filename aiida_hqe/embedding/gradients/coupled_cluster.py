@@ -25,7 +25,13 @@ MAX_CYCLES = 100
 """Iterations of the multipliers."""
 
 DENSE = 1_000_000_000
-"""Bytes of a two-particle density, with exact integrals, up to which it is held in memory: about 105 correlated orbitals."""
+"""Bytes of a two-particle density, with exact integrals and half transformed, up to which it is held in memory.
+
+That is about 105 correlated orbitals in as many basis functions.
+"""
+
+IN_MEMORY = 200_000_000
+"""Bytes of the largest intermediate of the multipliers up to which they are read only once."""
 
 COPIES = 4
 """Arrays of the size of the largest one that are held at the same time at most."""
@@ -62,17 +68,18 @@ def coupled_cluster_density(
     gamma = np.zeros_like(hartree_fock.gamma)
     gamma[active, active] = _one_particle(solver, every, extra)
     pairs = pair_density(solver, every, extra)
+    extra = eris.vvvv = None  # neither is needed any more, and both are large
     if isinstance(repulsion, Fitted):
         Gamma: Any = pairs.fitted(repulsion.fitted(C, C))
     else:
-        Gamma = pairs.dense() if 8 * C.shape[1] ** 4 < DENSE else pairs
+        Gamma = pairs.dense() if 8 * C.size**2 < DENSE else pairs
     return dataclasses.replace(hartree_fock, gamma=gamma, two=TwoParticle(hartree_fock.orbitals, active, active, Gamma))
 
 
 def _check_memory(n: int, n_virtual: int, repulsion: Exact | Fitted) -> None:
     """Raise `ResourceError` where what `n` correlated orbitals need is larger than the machine's memory."""
     n_ao = repulsion.mol.nao
-    three = repulsion.auxmol.nao * n * (n_ao + n) if isinstance(repulsion, Fitted) else min(n**4, DENSE // 8)
+    three = repulsion.auxmol.nao * n * (n_ao + n) if isinstance(repulsion, Fitted) else min((n * n_ao) ** 2, DENSE // 8)
     needed = COPIES * 8 * (three + (n - n_virtual) * n_virtual**3)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
@@ -90,14 +97,24 @@ def _amplitudes(solver: Any, eris: Any, extra: Triples | None) -> tuple[Floats, 
         l1, l2 = ccsd_lambda.update_lambda(*arguments)
         return (l1, l2) if extra is None else (l1 + extra.l1, l2 + extra.l2)
 
-    options = {"max_cycle": MAX_CYCLES, "tol": TOLERANCE, "verbose": 0}
-    converged, l1, l2 = ccsd_lambda.kernel(solver, eris, t1, t2, fupdate=update, **options)
+    options = {"max_cycle": MAX_CYCLES, "tol": TOLERANCE, "verbose": 0, "fintermediates": _intermediates}
+    guess = (t1, t2) if extra is None else (t1 + extra.l1, t2 + extra.l2)
+    converged, l1, l2 = ccsd_lambda.kernel(solver, eris, t1, t2, *guess, fupdate=update, **options)
     if not converged:
         raise ConvergenceError(
             f"the coupled-cluster multipliers of the core did not converge in {MAX_CYCLES} cycles: choose mp2, or set"
             " forces to none"
         )
     return t1, t2, l1, l2
+
+
+def _intermediates(*arguments: Any) -> Any:
+    """PySCF's intermediates of the multipliers, which it leaves on disk; in memory where the largest is small."""
+    found = ccsd_lambda.make_intermediates(*arguments)
+    if found.wvvov.nbytes < IN_MEMORY:
+        for name in ("woooo", "wvooo", "wVOov", "wvOOv", "wvvov"):
+            setattr(found, name, np.asarray(getattr(found, name)))
+    return found
 
 
 def _one_particle(solver: Any, amplitudes: tuple[Floats, ...], extra: Triples | None) -> Floats:

@@ -4,6 +4,7 @@ The derivative of an energy that is quadratic in them is ``sum Gamma^P_mn (mn|P)
 ``gamma_PQ = sum_mn Gamma^P_mn B^Q_mn`` and ``B^P_mn = sum_Q (P|Q)^{-1} (Q|mn)``. What is in ``Gamma`` is a product of two vectors
 (Coulomb) or has an occupied orbital (exchange, pairs of MP2): ``B`` is only ever made with one index in few orbitals. An integral
 does not change when all three functions move, so that derivatives with the fitting functions follow from those with the orbitals.
+Where ``(P|Q)`` is singular (the long-range operator), its inverse is that of the eigenvalues above a threshold, as in PySCF.
 Integrals are packed over pairs m >= n of atomic orbitals.
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 from pyscf import df, lib
+from pyscf.df.incore import LINEAR_DEP_THR
 
 from aiida_hqe.embedding.gradients.one_electron import over_atoms
 from aiida_hqe.embedding.gradients.repulsion import Pair, TwoParticle
@@ -24,6 +27,9 @@ from aiida_hqe.frames import Floats
 
 BLOCK = 1e7
 """Elements of a block of integrals, each of the three directions of derivatives."""
+
+SINGULAR = LINEAR_DEP_THR
+"""Eigenvalues of a singular metric up to this one are left out, as PySCF leaves them out of its own integrals."""
 
 KEPT = 2
 """Sets of orbitals whose half-transformed integrals are kept: all occupied ones of a core, and the correlated ones."""
@@ -36,21 +42,29 @@ class Fitted:
     ----------
     mol, auxmol
         PySCF molecule, and the same with the auxiliary basis.
+    omega
+        For ``erf(omega r) / r`` in place of ``1 / r`` everywhere, or ``erfc(-omega r) / r`` where it is negative, 1/bohr.
     """
 
-    def __init__(self, mol: Any, auxmol: Any) -> None:
-        self.mol, self.auxmol = mol, auxmol
+    def __init__(self, mol: Any, auxmol: Any, omega: float | None = None) -> None:
+        self.mol, self.auxmol, self._omega = mol, auxmol, omega
         self._kept: list[tuple[Floats, Floats]] = []
+
+    def at_range(self, omega: float) -> Fitted:
+        """The same fitting functions with another operator."""
+        return Fitted(self.mol, self.auxmol, omega)
 
     @cached_property
     def integrals(self) -> Floats:
         """``(P|mn)``, (n_auxiliary, n_pairs)."""
-        return np.ascontiguousarray(df.incore.aux_e2(self.mol, self.auxmol, "int3c2e", aosym="s2ij").T)
+        with self._operator():
+            return np.ascontiguousarray(df.incore.aux_e2(self.mol, self.auxmol, "int3c2e", aosym="s2ij").T)
 
     @cached_property
     def metric(self) -> Floats:
         """``(P|Q)``."""
-        return np.asarray(self.auxmol.intor("int2c2e"))
+        with self._operator():
+            return np.asarray(self.auxmol.intor("int2c2e", hermi=1))
 
     def coulomb(self, X: Floats) -> Floats:
         """Coulomb potential of a density (n_ao, n_ao)."""
@@ -95,9 +109,10 @@ class Fitted:
                 by_orbital, by_auxiliary = density.contract(P, integrals)
                 rows[k] -= 2.0 * by_orbital
                 auxiliary_rows[k][:, P] = 2.0 * by_auxiliary
-        metric_x = self.auxmol.intor("int2c2e_ip1", comp=3)
+        with self._operator():
+            metric_x = self.auxmol.intor("int2c2e_ip1", comp=3)
         for k, density in enumerate(densities):
-            auxiliary_rows[k] += np.einsum("xPQ,PQ->xP", metric_x, density.gamma(self._half_fitted))
+            auxiliary_rows[k] += np.einsum("xPQ,PQ->xP", metric_x, self._metric_density(density))
         return np.array(
             [
                 over_atoms(self.mol, of_ao.T) + over_atoms(self.auxmol, of_aux.T)
@@ -119,15 +134,23 @@ class Fitted:
 
     def _fitted_density(self, X: Floats) -> Floats:
         """``sum_mn B^P_mn X_mn`` (n_auxiliary,)."""
+        return self._solved(self._density_on_fitting(X))
+
+    def _density_on_fitting(self, X: Floats) -> Floats:
+        """``sum_mn (P|mn) X_mn`` (n_auxiliary,)."""
         folded = X[np.tril_indices(len(X))] * 2.0
         folded[np.cumsum(np.arange(1, len(X) + 1)) - 1] *= 0.5
-        return np.asarray(scipy.linalg.cho_solve(self._factor, self.integrals @ folded))
+        return np.asarray(self.integrals @ folded)
 
     def _half(self, C: Floats) -> Floats:
         """``(P|mi)`` as (n_ao, n_auxiliary, n)."""
-        half = np.empty((len(C), self.auxmol.nao, C.shape[1]))
+        return np.ascontiguousarray(self._half_by_fitting(C).transpose(1, 0, 2))
+
+    def _half_by_fitting(self, C: Floats) -> Floats:
+        """``(P|mi)`` as (n_auxiliary, n_ao, n)."""
+        half = np.empty((self.auxmol.nao, *C.shape))
         for P, b in self._unpacked():
-            half[:, P] = (b.reshape(-1, len(C)) @ C).reshape(len(b), *C.shape).transpose(1, 0, 2)
+            half[P] = (b.reshape(-1, len(C)) @ C).reshape(len(b), *C.shape)
         return half
 
     def _half_fitted(self, C: Floats) -> Floats:
@@ -135,9 +158,10 @@ class Fitted:
         for known, half in self._kept:
             if np.array_equal(known, C):
                 return half
-        rows = self._half(C).transpose(1, 0, 2).reshape(self.auxmol.nao, -1)
-        solved = scipy.linalg.cho_solve(self._factor, rows, overwrite_b=True, check_finite=False)
-        half = np.ascontiguousarray(solved.reshape(-1, *C.shape).transpose(1, 0, 2))
+        plain, half = self._half_by_fitting(C), np.empty((len(C), self.auxmol.nao, C.shape[1]))
+        for first, last in lib.prange(0, len(C), int(max(BLOCK / plain[:, 0].size, 1))):
+            m = slice(first, last)
+            half[m] = self._solved(plain[:, m].reshape(len(plain), -1)).reshape(plain[:, m].shape).transpose(1, 0, 2)
         self._kept = [(C, half), *self._kept[: KEPT - 1]]
         return half
 
@@ -155,9 +179,45 @@ class Fitted:
             P = slice(first, min(first + size, self.auxmol.nao))
             yield P, lib.unpack_tril(self.integrals[P])
 
+    def _metric_density(self, density: _Density) -> Floats:
+        """``gamma_PQ`` that is contracted with derivatives of ``(P|Q)``, symmetric (n_auxiliary, n_auxiliary)."""
+        if self._spectrum is None:
+            return density.gamma(self._half_fitted, self._fitted_density)
+        w, V = self._spectrum
+        kept, left = w > SINGULAR, w <= SINGULAR
+        G = V.T @ density.gamma(self._half, self._density_on_fitting) @ V
+        found = np.zeros_like(G)
+        found[np.ix_(kept, kept)] = G[np.ix_(kept, kept)] / w[kept]
+        mixed = -G[np.ix_(kept, left)] / (w[kept][:, None] - w[left])
+        found[np.ix_(kept, left)], found[np.ix_(left, kept)] = mixed, mixed.T
+        return np.asarray(V @ found @ V.T)
+
     @cached_property
-    def _factor(self) -> tuple[Floats, bool]:
-        return scipy.linalg.cho_factor(self.metric, lower=True)
+    def _factor(self) -> tuple[Floats, bool] | None:
+        """Cholesky factor of the metric; ``None`` where it is singular."""
+        try:
+            return scipy.linalg.cho_factor(self.metric, lower=True)
+        except scipy.linalg.LinAlgError:
+            return None
+
+    @cached_property
+    def _spectrum(self) -> tuple[Floats, Floats] | None:
+        """Eigenvalues and eigenvectors of a singular metric."""
+        return scipy.linalg.eigh(self.metric) if self._factor is None else None
+
+    def _solved(self, rows: Floats) -> Floats:
+        """``sum_Q (P|Q)^{-1} rows_Q...`` for rows (n_auxiliary,) or (n_auxiliary, n), which may be overwritten."""
+        if self._factor is not None:
+            return np.asarray(scipy.linalg.cho_solve(self._factor, rows, overwrite_b=True, check_finite=False))
+        assert self._spectrum is not None
+        w, V = (part[..., self._spectrum[0] > SINGULAR] for part in self._spectrum)
+        return np.asarray((V / w) @ (V.T @ rows))
+
+    @contextmanager
+    def _operator(self) -> Iterator[None]:
+        """Integrals made inside are those of the operator."""
+        with self.mol.with_range_coulomb(self._omega), self.auxmol.with_range_coulomb(self._omega):
+            yield
 
     def _derivatives(self) -> Iterator[tuple[slice, Floats]]:
         """``(d_x m n|P)`` in blocks (3, n_block, n, m)."""
@@ -167,7 +227,8 @@ class Fitted:
             if last < auxmol.nbas and offsets[last + 1] - offsets[first] <= most:
                 continue
             shells = (0, mol.nbas, 0, mol.nbas, first, last)
-            integrals = df.incore.aux_e2(mol, auxmol, "int3c2e_ip1", comp=3, shls_slice=shells)
+            with self._operator():
+                integrals = df.incore.aux_e2(mol, auxmol, "int3c2e_ip1", comp=3, shls_slice=shells)
             yield slice(offsets[first], offsets[last]), integrals.transpose(0, 3, 2, 1)
             first = last
 
@@ -195,14 +256,18 @@ class _Density:
                 return
         self.factors.append((C, Z))
 
-    def gamma(self, half_fitted: Callable[[Floats], Floats]) -> Floats:
-        """Two-index density ``gamma_PQ = sum_mn Gamma^P_mn B^Q_mn``."""
+    def gamma(self, half: Callable[[Floats], Floats], vector: Callable[[Floats], Floats]) -> Floats:
+        """Two-index density ``gamma_PQ = sum_mn Gamma^P_mn B^Q_mn``.
+
+        From ``B`` with one index in few orbitals, ``half(C)_mQi``, and traced with a density, ``vector(X)_Q``.
+        """
         n = len(self.products[0][0]) if self.products else self.factors[0][1].shape[1]
         gamma = np.zeros((n, n))
-        for a, _, b, _ in self.products:
-            gamma += np.outer(a, b) + np.outer(b, a)
+        for a, Y, b, X in self.products:
+            gamma += np.outer(a, vector(Y)) + np.outer(b, vector(X))
         for C, Z in self.factors:
-            gamma += 2.0 * np.einsum("mPi,mQi->PQ", Z, half_fitted(C), optimize=True)
+            for z, h in zip(Z, half(C), strict=True):
+                gamma += 2.0 * z @ h.T
         return gamma
 
     def contract(self, P: slice, integrals: Floats) -> tuple[Floats, Floats]:

@@ -179,12 +179,13 @@ class CoreGradients:
 
         And of the high level's, in the last group, where the integrals are the same.
         """
-        state = self._state
-        omega, long_range, share = state.mf._numint.rsh_and_hybrid_coeff(state.mf.xc, spin=0)
-        near = [[Pair(C, Y, share) for C, Y in pairs] for pairs in groups]
-        near[-1] += self._high_pairs
-        found = self._low.repulsion.gradients(near)
-        if not omega:
-            return found
-        far = [[Pair(C, Y, long_range - share, coulomb=0.0) for C, Y in pairs] for pairs in groups]
-        return found + Exact(state.mol, omega=omega).gradients(far)
+        low = self._low
+        near = sum(share for share, omega in low.exchange if omega is None)
+        pairs = [[Pair(C, Y, near) for C, Y in group] for group in groups]
+        pairs[-1] += self._high_pairs
+        found = low.repulsion.gradients(pairs)
+        for share, omega in low.exchange:
+            if omega is not None:
+                far = [[Pair(C, Y, share, coulomb=0.0) for C, Y in group] for group in groups]
+                found = found + low.repulsion.at_range(omega).gradients(far)
+        return found

@@ -53,22 +53,18 @@ class LowLevel:
 
     def __init__(self, state: EnvironmentState) -> None:
         self._state, self._mf = state, state.mf
-        self._share = state.mf._numint.rsh_and_hybrid_coeff(state.mf.xc, spin=0)
+        self.exchange = exchange_shares(state.mf)
         self.repulsion = repulsion_of(state.mf)
+        self._kernels: dict[bool, list[Floats]] = {True: [], False: []}
 
     def repelled(self, X: Floats) -> Floats:
         """Coulomb and exchange potential of a density change (n_ao, n_ao)."""
-        omega, long_range, share = self._share
-        if not (share or omega) and isinstance(self.repulsion, Fitted):
+        if not self.exchange and isinstance(self.repulsion, Fitted):
             return self.repulsion.coulomb(X)
-        if not (share or omega):
-            return np.asarray(self._mf.get_j(self._state.mol, X, hermi=1))
-        J, K = self._mf.get_jk(self._state.mol, X, hermi=1)
-        potential = J - 0.5 * share * K
-        if omega:
-            K = self._mf.get_k(self._state.mol, X, hermi=1, omega=omega)
-            potential = potential - 0.5 * (long_range - share) * K
-        return np.asarray(potential)
+        potential = np.asarray(self._mf.get_j(self._state.mol, X, hermi=1))
+        for share, omega in self.exchange:
+            potential = potential - 0.5 * share * self._mf.get_k(self._state.mol, X, hermi=1, omega=omega)
+        return potential
 
     def kernel(self, requests: list[Request], *, rough: bool = False) -> list[Floats]:
         """Responses of the exchange-correlation potential in one pass over the grid, (n_ao, n) each."""
@@ -77,7 +73,8 @@ class LowLevel:
         if kind == "HF":
             return found
         points = self._rough if rough else self._mf.grids
-        for block in grid.blocks(state, points, 0 if kind == "LDA" else 1):
+        kernels = [self._kernel_at(request.reference, rough) for request in requests]
+        for k, block in enumerate(grid.blocks(state, points, 0 if kind == "LDA" else 1)):
             known: dict[int, Floats] = {}
 
             def on_points(C: Floats, ao: Floats = block.ao, known: dict[int, Floats] = known) -> Floats:
@@ -85,16 +82,25 @@ class LowLevel:
                     known[id(C)] = grid.orbitals_on(ao, C, kind)
                 return known[id(C)]
 
-            for request, response in zip(requests, found, strict=True):
-                phi = on_points(request.reference)
-                fxc = grid.functional(state, 2.0 * grid.density_of_pairs(phi, phi, kind), kind)[2]
+            for request, response, kernel in zip(requests, found, kernels, strict=True):
+                if k == len(kernel):
+                    phi = on_points(request.reference)
+                    fxc = grid.functional(state, 2.0 * grid.density_of_pairs(phi, phi, kind), kind)[2]
+                    kernel.append(block.weights * fxc)
                 if isinstance(request.X, tuple):
                     rho = grid.density_of_pairs(on_points(request.X[0]), on_points(request.X[1]), kind)
                 else:
                     rho = grid.density_of_matrix(block.ao, grid.fold(block.ao, request.X, kind), kind)
-                w = block.weights * np.einsum("xyg,yg->xg", fxc, rho)
+                w = np.einsum("xyg,yg->xg", kernel[k], rho)
                 response += grid.potential_on(block.ao, on_points(request.orbitals), w)
         return found
+
+    def _kernel_at(self, C: Floats, rough: bool) -> list[Floats]:
+        """Weighted kernel (n_v, n_v, n_points) of each block at the density ``2 C C^T``, empty before it is first needed.
+
+        That of the environment's own density is kept.
+        """
+        return self._kernels[rough] if np.array_equal(C, self._state.occupied(0)) else []
 
     @cached_property
     def _rough(self) -> Any:
@@ -102,6 +108,20 @@ class LowLevel:
         grids = self._mf.grids.copy()
         grids.level, grids.coords, grids.weights, grids.non0tab = ROUGH_LEVEL, None, None, None
         return grids.build(with_non0tab=True)
+
+
+def exchange_shares(mf: Any) -> list[tuple[float, float | None]]:
+    """Shares of exact exchange in a functional, each with its operator, see `Fitted`; ``None`` is ``1 / r``.
+
+    They are the operators that PySCF's mean field itself uses, which matters in fitted integrals: there the exchange of all
+    distances is not the sum of fitted near and far exchange.
+    """
+    omega, far, near = mf._numint.rsh_and_hybrid_coeff(mf.xc, spin=0)
+    if not omega:
+        return [(near, None)] if near else []
+    if not far:
+        return [(near, -omega)]
+    return [(far, omega)] if not near else [(near, None), (far - near, omega)]
 
 
 def high_level(high: HartreeFock, repulsion: Any, orbitals: Floats) -> Response:

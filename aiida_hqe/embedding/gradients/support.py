@@ -36,8 +36,6 @@ def _conditions(frame: Frame, level: Level) -> Iterator[tuple[bool, str, str, st
     yield not shifted, "the projectors huzinaga and fermi-huzinaga", "a level shift", "embedding.projector"
     xc, what = level.environment.xc, "functionals with a kernel and without non-local correlation"
     yield _differentiable(level.environment), what, xc, "environment.xc"
-    fitted = level.environment.density_fit and bool(xc_library(level.environment).rsh_coeff(xc)[0])
-    yield not fitted, "range-separated functionals without density fitting", xc, "environment.density_fit"
 
 
 def _differentiable(settings: Environment) -> bool:
