@@ -37,6 +37,7 @@ def test_a_cut_bond_is_found_and_carries_a_hydrogen_at_a_fixed_distance(serine: 
     np.testing.assert_allclose(
         frame.positions[5] - frame.positions[0], 1.09 * bond / np.linalg.norm(bond), rtol=0, atol=1e-12
     )
+    assert frame.mm_numbers.min() == 1  # redistributed charges have the element of their host: xTB needs one
     frame.check_geometry()
 
 
