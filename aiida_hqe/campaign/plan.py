@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ESTIMATE = (
     "model fitted to methanol in 0 to 3 QM waters (48 to 120 basis functions) on one server core: 1.7 s (N/48)^2.35 for the"
     " environment and its forces and to embed cores, 7e-9 s o^2 v^4 for CCSD, (1 + 0.04 o) times that with triples; analytic"
-    " forces of the target level add 0.3 of the former and 3 of the latter; expect a factor of two, or use --measure"
+    " forces of the target level add 0.2 of the former and 2 of the latter; expect a factor of two, or use --measure"
 )
 """Where an estimated cost comes from; N basis functions, o correlated and v virtual orbitals."""
 
@@ -179,7 +179,7 @@ def estimated_seconds(n_basis: int, cores: list[CorePlan], level: Level, n_sites
         return energy * (1 + 6 * n_sites)
     if level.force_core is None:
         return energy
-    return energy + 0.3 * environment + 3 * _correlation_seconds(cores, level.force_core)
+    return energy + 0.2 * environment + 2 * _correlation_seconds(cores, level.force_core)
 
 
 def _correlation_seconds(cores: list[CorePlan], core: CoreMethod) -> float:
