@@ -15,7 +15,6 @@ from aiida import orm
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import HQEError
-from aiida_hqe.frames import Frames
 from aiida_hqe.queries import CALCULATION, LABELLING
 
 _BLOCK = 1 << 20
@@ -54,7 +53,9 @@ class Audit:
 
     def __init__(self, campaign: orm.WorkChainNode) -> None:
         self.campaign = campaign
-        self._frames: dict[int, Frames] = {}
+        self._hashes_of: dict[int, list[str]] = {}
+        self._digests: dict[str, str] = {}
+        self._read: set[str] = set()
 
     def faults(self) -> list[Fault]:
         """Everything that is wrong; empty for a sound campaign."""
@@ -80,12 +81,14 @@ class Audit:
 
     @cached_property
     def data(self) -> dict[int, orm.Data]:
-        """Every datum that one of the processes took or gave, by pk; codes are no data of a campaign."""
+        """Every datum that one of the processes took or gave, by pk; codes and monitors are no data of a campaign."""
         found: dict[int, orm.Data] = {}
         for direction in ("with_outgoing", "with_incoming"):
             query = orm.QueryBuilder()
             query.append(orm.ProcessNode, filters={"id": {"in": list(self.processes)}}, tag="process")
-            query.append(orm.Data, project="*", **{direction: "process"})
+            query.append(
+                orm.Data, project="*", edge_filters={"label": {"!like": "monitors%"}}, **{direction: "process"}
+            )
             found |= {node.pk: node for node in query.all(flat=True) if not isinstance(node, orm.AbstractCode)}
         return found
 
@@ -111,12 +114,12 @@ class Audit:
             maker = flagged.creator
             if maker is None or not str(maker.process_type).endswith(".select"):
                 yield Fault("flag", node.uuid, f"labelling <{node.pk}> was given frames that no selection flagged")
-            wanted = set(self.frames(flagged).hashes)
+            wanted = set(self.hashes(flagged))
             asked |= wanted
             yield from self._accounted(node, wanted)
         given = {key for label in ("frames", "held_out") for key in self._hashes(self.declared.get(label))}
         labels = self._output("labels")
-        for key in [] if labels is None else self.frames(labels).hashes:
+        for key in [] if labels is None else self.hashes(labels):
             if key not in asked | given:
                 yield Fault("flag", labels.uuid, f"the label of frame {key[:12]} was never asked for")
 
@@ -132,23 +135,29 @@ class Audit:
     def checksums(self) -> Iterator[Fault]:
         """Files that are not what they were when they were stored, and frames or committees whose own checksum disagrees."""
         for pk, node in sorted(self.data.items()):
-            damaged = [name for name, key in _objects(node) if _digest(node, name) != key]
+            damaged = [name for name, key in _objects(node) if self._digest(node, name, key) != key]
             yield from (
                 Fault("checksum", node.uuid, f"file {name} of <{pk}> is not what was stored") for name in damaged
             )
             if damaged or not isinstance(node, (FramesData, CommitteeData)):
                 continue
             try:
-                _check_content(node, self)
+                _check_content(node, self._read)
             except HQEError as error:
                 yield Fault("checksum", node.uuid, " ".join(str(error).split()))
+
+    def _digest(self, node: orm.Data, name: str, key: str) -> str:
+        """SHA-256 of a file of a node; a file that several nodes share is read once."""
+        if key not in self._digests:
+            self._digests[key] = _digest(node, name)
+        return self._digests[key]
 
     def held_out(self) -> Iterator[Fault]:
         """Held-out frames that a committee of this campaign, or one that it went on from, was trained on."""
         node = self._output("held_out")
         if node is None:
             return
-        kept = set(self.frames(node).hashes)
+        kept = set(self.hashes(node))
         for pk, (job, uuid) in sorted(self._training().items()):
             for key in sorted(kept.intersection(self._hashes(pk))):
                 yield Fault("held out", uuid, f"held-out frame {key[:12]} was trained on by job <{job}>")
@@ -175,20 +184,20 @@ class Audit:
                 found[frames.pk] = (job, uuid)
         return found
 
-    def frames(self, node: Any) -> Frames:
-        """Frames of a node, read once; none where the file is damaged, which `checksums` tells."""
-        if node.pk not in self._frames:
+    def hashes(self, node: Any) -> list[str]:
+        """Hashes of the frames of a node, read once; none where its files are damaged, which `checksums` tells."""
+        if node.pk not in self._hashes_of:
             try:
-                self._frames[node.pk] = node.frames
+                self._hashes_of[node.pk] = node.hashes
             except HQEError:
-                self._frames[node.pk] = Frames()
-        return self._frames[node.pk]
+                self._hashes_of[node.pk] = []
+        return self._hashes_of[node.pk]
 
     def _processes_of(self, kind: str) -> list[orm.ProcessNode]:
         return [node for pk, node in sorted(self.processes.items()) if node.process_type == kind]
 
     def _hashes(self, pk: int | None) -> list[str]:
-        return [] if pk is None else self.frames(self.data[pk]).hashes
+        return [] if pk is None else self.hashes(self.data[pk])
 
     def _output(self, label: str) -> Any:
         pk = self._output_pk(self.campaign, label)
@@ -230,10 +239,10 @@ def _digest(node: orm.Data, name: str) -> str:
     return digest.hexdigest()
 
 
-def _check_content(node: FramesData | CommitteeData, graph: Audit) -> None:
-    """Raise `HQEError` where the checksum inside a file disagrees with its content."""
+def _check_content(node: FramesData | CommitteeData, read: set[str]) -> None:
+    """Raise `HQEError` where the checksum inside a file disagrees with its content; files of frames in `read` are known."""
     if isinstance(node, FramesData):
-        graph._frames[node.pk] = node.frames
+        node.check(read)
         return
     from aiida_hqe.data.merging import merge_files
 

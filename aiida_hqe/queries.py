@@ -225,38 +225,47 @@ def calculations(pk: int) -> list[Calculation]:
     return sorted(found.values(), key=lambda calculation: (calculation.created, calculation.pk))
 
 
-def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
+_STATE = ("attributes.process_state", "attributes.exit_status", "attributes.remote_workdir")
+
+
+def _called_jobs(pk: int, depth: int, project: Sequence[str]) -> tuple[orm.QueryBuilder, str]:
+    """Query of the jobs that campaign `pk` called itself (`depth` 1) or through a workchain (2), and that edge."""
     query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={"id": pk}, tag="caller")
+    query.append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
     if depth == 2:
-        query.append(orm.WorkChainNode, with_incoming="caller", tag="inner", edge_project="label")
+        query.append(orm.WorkChainNode, with_incoming="campaign", tag="inner", edge_project="label")
     query.append(
         orm.CalcJobNode,
-        with_incoming="inner" if depth == 2 else "caller",
+        with_incoming="inner" if depth == 2 else "campaign",
         filters={"process_type": {"like": f"{CALCULATION}%"}},
-        project=["id", "uuid", "process_type", "ctime", "attributes", f"extras.{CACHED_FROM}", f"extras.{COUNTER}"],
+        project=list(project),
         edge_project="label",
         tag="job",
     )
+    return query, "campaign--inner" if depth == 2 else "campaign--job"
+
+
+def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
+    project = ["id", "uuid", "process_type", "ctime", *_STATE, f"extras.{CACHED_FROM}", f"extras.{COUNTER}"]
+    query, call = _called_jobs(pk, depth, project)
     query.append(orm.Computer, with_node="job", project="transport_type", tag="computer")
-    call = "caller--inner" if depth == 2 else "caller--job"
     rows = query.dict()
     statuses = linked([row["job"]["id"] for row in rows], "status", project="attributes")
     asked = threads(pk)
     for row in rows:
-        job, attributes = row["job"], row["job"]["attributes"]
-        local = row["computer"]["transport_type"] == "core.local" and "remote_workdir" in attributes
+        job = row["job"]
+        workdir = job["attributes.remote_workdir"] if row["computer"]["transport_type"] == "core.local" else None
         yield Calculation(
             pk=job["id"],
             uuid=job["uuid"],
             step=job["process_type"].removeprefix(CALCULATION),
             round=_round(row[call]["label"]),
-            process_state=attributes.get("process_state", "created"),
-            exit_status=attributes.get("exit_status"),
+            process_state=job["attributes.process_state"] or "created",
+            exit_status=job["attributes.exit_status"],
             created=job["ctime"],
             cached=job[f"extras.{CACHED_FROM}"] is not None,
             status=statuses.get(job["id"], {}),
-            workdir=Path(attributes["remote_workdir"]) if local else None,
+            workdir=None if workdir is None else Path(workdir),
             threads=statuses.get(job["id"], {}).get("threads") or asked,
             counter=tuple(job[f"extras.{COUNTER}"] or (0, 0)),
         )
@@ -295,12 +304,33 @@ def threads(pk: int) -> int:
     return int(query.first(flat=True) or 1)
 
 
+def costs(pk: int) -> dict[tuple[int, str], float]:
+    """Core seconds of all jobs of campaign `pk` by round and step; a job that caching gave counts with what it cost once.
+
+    One query for the jobs that it called itself, and one for those of its workchains.
+    """
+    found: dict[tuple[int, str], float] = {}
+    asked, used = "attributes.resources.threads", ["attributes.seconds", "attributes.threads"]
+    for depth in (1, 2):
+        query, call = _called_jobs(pk, depth, ["process_type"])
+        query.append(orm.Dict, with_incoming="job", edge_filters={"label": "status"}, project=used, tag="status")
+        query.append(
+            orm.Dict, with_outgoing="campaign", edge_filters={"label": "campaign"}, project=asked, tag="document"
+        )
+        for row in query.dict():
+            seconds, threads = (row["status"][name] for name in used)
+            key = _round(row[call]["label"]), row["job"]["process_type"].removeprefix(CALCULATION)
+            cost = (threads or row["document"][asked] or 1) * float(seconds or 0.0)
+            found[key] = found.get(key, 0.0) + cost
+    return found
+
+
 def round_costs(pk: int) -> dict[int, float]:
-    """Core seconds of all jobs of each round of campaign `pk`; a job that caching gave counts with what it cost once."""
-    costs: dict[int, float] = {}
-    for (number, _), jobs in jobs_by_step(pk).items():
-        costs[number] = costs.get(number, 0.0) + sum(job.core_seconds for job in jobs)
-    return costs
+    """Core seconds of all jobs of each round of campaign `pk`, see `costs`."""
+    found: dict[int, float] = {}
+    for (number, _), cost in costs(pk).items():
+        found[number] = found.get(number, 0.0) + cost
+    return found
 
 
 def progress(pk: int) -> Counts:

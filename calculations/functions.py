@@ -5,7 +5,6 @@ Their science is in the rooms below; they only turn nodes into its arguments and
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from typing import Any
 
@@ -167,22 +166,16 @@ def _sets(
 
 
 def _known(nodes: Iterable[FramesData | Dict]) -> list[Any]:
-    """Hashes of the labelled and the quarantined frames, and those labelled frames that diversity is measured against."""
+    """Hashes of the labelled and the quarantined frames, and the frames themselves of the last labels, for diversity."""
     from aiida_hqe.selection.select import COMPARED
 
-    known: list[Any] = []
-    rows: list[tuple[str, FramesData, int]] = []
-    for node in nodes:
-        hashes = node.hashes if isinstance(node, FramesData) else list(node.get_dict())
-        known += hashes
-        if isinstance(node, FramesData):
-            rows += [(key, node, row) for row, key in enumerate(hashes)]
-    if len(rows) > COMPARED:
-        rows = heapq.nsmallest(COMPARED, rows, key=lambda entry: entry[0])
-    of_node: dict[FramesData, list[int]] = {}
-    for _, node, row in rows:
-        of_node.setdefault(node, []).append(row)
-    return known + [frame for node, chosen in of_node.items() for frame in node.take(chosen)]
+    nodes = list(nodes)
+    labelled = [node for node in nodes if isinstance(node, FramesData)]
+    known: list[Any] = [key for node in nodes for key in (node.hashes if node in labelled else node.get_dict())]
+    for node in labelled:
+        first = max(0, node.n_frames - COMPARED // len(labelled))
+        known += node.take(range(first, node.n_frames))
+    return known
 
 
 def predictions_of(node: SinglefileData) -> list[Prediction]:

@@ -84,11 +84,11 @@ def test_progress_is_what_running_jobs_on_this_machine_say(tmp_path: Path, hqe_c
     builder = Builder(tmp_path, hqe_code.computer, DOCUMENT)
     job = builder.job("label", builder.work("label", "label_00"), "batch_00")
     campaign = builder.campaign.pk
-    assert queries.progress(campaign) == (0, 0)
+    assert queries.progress(campaign)[:2] == (0, 0)
     job.base.attributes.set_many({"process_state": "waiting", "remote_workdir": str(tmp_path)})
-    assert queries.progress(campaign) == (0, 0)
+    assert queries.progress(campaign)[:2] == (0, 0)
     (tmp_path / "progress.json").write_text('{"done": 3, "total": 7}')
-    assert queries.progress(campaign) == (3, 7)
+    assert queries.progress(campaign)[:2] == (3, 7)
 
 
 def test_labelled_frames_are_the_flagged_ones_and_the_failed_one_is_told(graph: Graph) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ from aiida_hqe.errors import HQEError, ResourceError
 if TYPE_CHECKING:
     from aiida.engine.daemon.client import DaemonClient
 
-    from aiida_hqe.queries import State
+    from aiida_hqe.queries import Counts, State
 
 POLL = 1.0
 """Seconds between two looks at the database."""
@@ -25,6 +26,7 @@ QUIET = 15.0
 """Where the output is no terminal, an unchanged stage prints at most one line in this many seconds."""
 
 _GRACE = 10.0
+_UNITS = ((3600, "h"), (60, "min"), (1, "s"))
 
 
 @click.command()
@@ -38,7 +40,7 @@ def status(campaign: str, as_json: bool) -> None:
     if as_json:
         print_json(state.as_dict())
         return
-    click.echo(summary(state, queries.progress(state.pk)))
+    click.echo(summary(state, None if state.terminated else queries.progress(state.pk)))
     for line in details(state):
         click.echo(line)
 
@@ -117,7 +119,7 @@ def require_success(state: State) -> None:
     )
 
 
-def summary(state: State, running: tuple[int, int] = (0, 0)) -> str:
+def summary(state: State, running: Counts | None = None) -> str:
     """One line: name, how it ended or where it is."""
     name = f"campaign {state.pk} ({state.label or state.uuid[:8]})"
     if not state.terminated:
@@ -126,8 +128,8 @@ def summary(state: State, running: tuple[int, int] = (0, 0)) -> str:
     return f"{name}: {ending if state.exit_status else state.process_state}"
 
 
-def stage(state: State, running: tuple[int, int] = (0, 0)) -> str:
-    """What the campaign does at the moment: ``round 1: labelling 3/12``.
+def stage(state: State, running: Counts | None = None) -> str:
+    """What the campaign does at the moment: ``round 1: labelling 3/12, about 4 min left``.
 
     Parameters
     ----------
@@ -136,9 +138,18 @@ def stage(state: State, running: tuple[int, int] = (0, 0)) -> str:
     """
     if state.stage is None:
         return "waiting for the daemon"
-    done, total = running if running[1] else (state.done, state.total)
+    done, total = (running.done, running.total) if running and running.total else (state.done, state.total)
     counts = f" {done}/{total}" if total else ""
-    return f"round {state.round}: {state.stage}{counts}"
+    return f"round {state.round}: {state.stage}{counts}{time_left(running)}"
+
+
+def time_left(running: Counts | None) -> str:
+    """Estimate of the time that the running jobs still need, where there is one."""
+    seconds = running.seconds_left(datetime.now(UTC)) if running else None
+    if not seconds:
+        return ""
+    unit, name = next((unit, name) for unit, name in _UNITS if seconds >= 2 * unit or unit == 1)
+    return f", about {seconds / unit:.0f} {name} left"
 
 
 def details(state: State) -> list[str]:
@@ -174,7 +185,7 @@ class Progress:
         self._place: tuple[int, str | None] | None = None
         self._line, self._last = "", -QUIET
 
-    def show(self, state: State, running: tuple[int, int]) -> None:
+    def show(self, state: State, running: Counts | None = None) -> None:
         """Draw `state` and what its jobs have done, if that says something new."""
         elapsed = time.monotonic() - self._start
         line = f"{elapsed:6.0f} s  {stage(state, running)}"

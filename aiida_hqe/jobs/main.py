@@ -50,6 +50,9 @@ def run(name: str, directory: Path) -> int:
         with Watchdog(lambda limit: leave(directory, out_of_walltime(limit), start)):
             status, code = attempt(name, directory)
         leave(directory, status, start)
+    if code:
+        with contextlib.suppress(OSError):  # where standard error is a file, the disk may be full
+            print(f"hqe-job {name}: {status.message}", file=sys.stderr)
     return code
 
 
@@ -60,22 +63,20 @@ def attempt(name: str, directory: Path) -> tuple[files.Status, int]:
         (directory / files.RESERVE).write_bytes(bytes(_RESERVED))
         return job(directory), 0
     except HQEError as error:
-        return failure(name, error)
+        return failure(error)
     except MemoryError:
-        return failure(
-            name, ResourceError("out of memory: give the job more, or choose a smaller core, batch or basis"), "memory"
-        )
+        lack = "out of memory: give the job more, or choose a smaller core, batch or basis"
+        return failure(ResourceError(lack), "memory")
     except OSError as error:
         if error.errno not in _FULL:
             raise
         lack = f"{directory} is full ({error.strerror}): make room there, or raise the limit on the size of files"
-        return failure(name, ResourceError(lack), "disk")
+        return failure(ResourceError(lack), "disk")
 
 
-def failure(name: str, error: HQEError, cause: str | None = None) -> tuple[files.Status, int]:
+def failure(error: HQEError, cause: str | None = None) -> tuple[files.Status, int]:
     """Status and exit code of a job that failed with `error`, because it ran out of `cause`."""
     message = " ".join(str(error).split())
-    print(f"hqe-job {name}: {message}", file=sys.stderr)
     entries = {"state": "failed", "error_kind": error_kind(error), "message": message, "cause": cause}
     return files.Status.model_validate(entries), error.exit_code
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from aiida import orm
+from aiida.common import LinkType
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from aiida.plugins.entry_point import get_entry_point_names
 from campaign_cases import data, hydrogens
 
+from aiida_hqe.audit import audit
 from aiida_hqe.calculations import monitors
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.jobs import files
@@ -67,3 +69,16 @@ def test_only_jobs_on_other_machines_are_monitored(hqe_code: Any, aiida_computer
         assert ("monitors" in job) == monitored
         process = instantiate_process(runner, CalculationFactory("hqe.label"), **job)
         assert ("monitors" in process.inputs) == monitored
+
+
+def test_a_monitor_is_no_datum_of_the_campaign_that_nobody_made(hqe_code: Any) -> None:
+    campaign = orm.WorkChainNode(process_type="aiida.workflows:hqe.campaign").store()
+    made: dict[str, orm.Dict] = {}
+    for label in ("monitors__progress", "settings"):
+        made[label] = orm.Dict({"made by": "nobody"}).store()
+    node = orm.CalcJobNode(computer=hqe_code.computer, process_type="aiida.calculations:hqe.train")
+    for label, data_node in made.items():
+        node.base.links.add_incoming(data_node, LinkType.INPUT_CALC, label)
+    node.base.links.add_incoming(campaign, LinkType.CALL_CALC, "train_00")
+    node.store()
+    assert [fault.node for fault in audit(campaign)] == [made["settings"].uuid]

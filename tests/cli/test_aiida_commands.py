@@ -293,12 +293,30 @@ def test_progress_prints_plain_lines_where_there_is_no_terminal(
     node.base.extras.set_many({"hqe_stage": "labelling", "hqe_round": 2, "hqe_done": 0, "hqe_total": 12})
     progress = Progress()
     for done in (0, 3, 4):
-        progress.show(queries.state(node.pk), (done, 12))
+        progress.show(queries.state(node.pk), queries.Counts(done, 12))
     progress.close()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1
     assert lines[0].endswith("round 2: labelling 0/12")
     assert "\x1b" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "words"),
+    [(0, 60, "labelling 0/12"), (11, 330, "about 30 s left"), (4, 300, "about 10 min left"), (1, 3600, "about 11 h left")],
+)
+def test_the_time_left_is_told_as_soon_as_something_is_done(
+    hqe_code: Any, done: int, seconds: float, words: str
+) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from aiida_hqe import queries
+    from aiida_hqe.cli.watch import stage
+
+    node = process("waiting")
+    node.base.extras.set_many({"hqe_stage": "labelling", "hqe_round": 2, "hqe_total": 12})
+    running = queries.Counts(done, 12, datetime.now(UTC) - timedelta(seconds=seconds))
+    assert stage(queries.state(node.pk), running).endswith(words)
 
 
 def test_submitting_where_no_daemon_runs_stores_nothing(hqe_code: Any) -> None:
