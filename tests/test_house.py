@@ -6,6 +6,7 @@ import ast
 import fnmatch
 import importlib
 import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
@@ -79,6 +80,9 @@ def test_every_file_of_a_package_is_installed() -> None:
 
 @pytest.mark.parametrize("group", sorted(PYPROJECT["project"]["entry-points"]))
 def test_entry_points_are_installed_and_load(group: str) -> None:
+    host = {"openmmml.potentials": "openmmml"}.get(group, "aiida")
+    if importlib.util.find_spec(host) is None:
+        pytest.skip(f"{host} is not installed")
     promised = PYPROJECT["project"]["entry-points"][group]
     installed = {entry.name: entry for entry in importlib.metadata.entry_points(group=group)}
     for name, target in promised.items():
@@ -93,7 +97,7 @@ def test_entry_points_are_of_the_kind_their_group_promises() -> None:
 
     kinds = {"aiida.data": Data, "aiida.calculations": CalcJob, "aiida.parsers": Parser, "aiida.workflows": WorkChain}
     for group, entries in PYPROJECT["project"]["entry-points"].items():
-        for target in entries.values():
+        for target in entries.values() if group in kinds else ():
             module, name = target.split(":")
             assert issubclass(getattr(importlib.import_module(module), name), kinds[group])
 
