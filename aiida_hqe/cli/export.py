@@ -48,14 +48,21 @@ def export_frames(campaign: str, output: Path | None, chosen: str, force: bool) 
 @export.command("committee")
 @click.argument("campaign", metavar="PK|UUID")
 @output_option
+@click.option(
+    "--calibrated", is_flag=True, help="Put the campaign's calibration into it: predictions then have bounds."
+)
 @force_option
-def export_committee(campaign: str, output: Path | None, force: bool) -> None:
+def export_committee(campaign: str, output: Path | None, calibrated: bool, force: bool) -> None:
     """Write the committee as one safetensors file, which `aiida-hqe predict` and `sample` read."""
     node = _campaign(campaign)
     target = _target(output or Path(f"committee-{node.pk}{COMMITTEE_SUFFIX}"), {COMMITTEE_SUFFIX}, force)
     committee = _output(node, "committee")
-    with committee.as_path() as path:
-        shutil.copyfile(path, target)
+    if calibrated:
+        calibration = _output(node, "calibration").get_dict()
+        committee.committee().replace(calibration=calibration).save(target)
+    else:
+        with committee.as_path() as path:
+            shutil.copyfile(path, target)
     click.echo(f"{target}: {committee.n_members} members")
 
 
@@ -81,7 +88,7 @@ def export_archive(campaign: str, output: Path | None, force: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def import_(file: Path, as_json: bool) -> None:
-    """Store frames (.xyz, .h5), a committee (.safetensors) or an archive (.aiida) in the profile."""
+    """Store frames (.xyz, .h5), a committee (.safetensors) or an archive (.aiida) in the profile, each checked whole."""
     if not file.is_file():
         raise InputError(f"{file}: a file was expected (got none): check the path")
     if file.suffix == ARCHIVE_SUFFIX:
@@ -104,6 +111,9 @@ def _data(file: Path) -> Data:
     if file.suffix in FRAME_SUFFIXES:
         return FramesData.from_file(file)
     if file.suffix == COMMITTEE_SUFFIX:
+        from aiida_hqe.potentials.committee import Committee
+
+        Committee.load(file)  # checksum, units and elements, which its node takes on trust
         return CommitteeData.from_file(file)
     known = ", ".join([*sorted(FRAME_SUFFIXES), COMMITTEE_SUFFIX, ARCHIVE_SUFFIX])
     raise InputError(

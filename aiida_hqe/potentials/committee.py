@@ -20,6 +20,9 @@ from aiida_hqe.potentials.stack import Derivatives, Precision, Stack
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.predictions import Prediction
 
+FAR = 3.0
+"""How many times as strong as in training the surroundings may be; beyond that a prediction is no extrapolation any more."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -105,6 +108,10 @@ class Committee:
         self.calibration = None if calibration is None else dict(calibration)
         self.precision: Precision = precision
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or pickled: everything but the recorded graphs, which are made anew."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_stack", "_driver")}
+
     @property
     def n_members(self) -> int:
         """Number K of members."""
@@ -175,10 +182,12 @@ class Committee:
         Raises
         ------
         InputError
-            The frame's elements, charge or spin are not those the committee was trained for.
+            The frame's elements, charge or spin are not those the committee was trained for, or its point charges make a
+            potential or field at a QM atom more than `FAR` times as large as any in training.
         """
         self.check(frame)
         surroundings = self._stack.surroundings(frame)
+        self._check_charges(frame, surroundings)
         by_level = self._stack.derivatives(frame, surroundings)
         first, last = by_level.get("environment", by_level.get("target")), by_level.get("target")
         assert first is not None
@@ -201,6 +210,7 @@ class Committee:
         """Mean forces, dE/dq and disagreement, for dynamics; raises as `predict` does."""
         self.check(frame)
         surroundings = self._driver.surroundings(frame)
+        self._check_charges(frame, surroundings)
         by_level = self._driver.derivatives(frame, surroundings)
         spread = by_level[self.force_level]
         driving = by_level.get("target", spread)
@@ -252,6 +262,22 @@ class Committee:
                 f"a QM region of charge {self.charge} and spin {self.spin} was expected by the committee (frame"
                 f" {frame.hash[:12]} has {frame.charge} and {frame.spin}): train one for it"
             )
+
+    def _check_charges(self, frame: Frame, surroundings: Surroundings) -> None:
+        """Raise `InputError` where the charges are far from all that the networks have seen."""
+        if self.settings.environment == "blind":
+            return
+        found = {
+            "largest_potential": (np.abs(surroundings.potential).max(), "a potential", "eV/e"),
+            "largest_field": (np.linalg.norm(surroundings.field, axis=1).max(), "a field", "eV/(e angstrom)"),
+        }
+        for name, (value, what, unit) in found.items():
+            limit = FAR * self.ranges.get(name, np.inf)
+            if 0.0 < limit < value:
+                raise InputError(
+                    f"{what} of the point charges of at most {limit:.3g} {unit} at a QM atom was expected, {FAR:g} times the"
+                    f" largest in training (frame {frame.hash[:12]} has {value:.3g}): check its charges, or train on such frames"
+                )
 
 
 def _deviations(spread: Derivatives, surroundings: Surroundings) -> Floats:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEY = "hqe"
 FORMAT = 1
+_LAST_ELEMENT = 118
 UNITS = {"energy": "eV", "length": "angstrom", "charge": "e"}
 
 
@@ -59,11 +60,31 @@ def read(path: Path) -> dict[str, Any]:
             )
         if checksum(document, tensors) != expected:
             raise IntegrityError(f"{path}: the checksum does not fit its content: restore the file from its source")
+        _check(path, document)
         return _arguments(document, tensors)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise IntegrityError(
             f"{path}: a committee file was expected (got {error!r}): restore it from its source"
         ) from error
+
+
+def _check(path: Path, document: dict[str, Any]) -> None:
+    """Raise `InputError` for a whole file that means something else: other units, elements that are none or lack energies."""
+    if document["units"] != UNITS:
+        raise InputError(f"{path}: a committee in {UNITS} was expected (got {document['units']}): convert it")
+    elements = document["elements"]
+    if not elements or not all(isinstance(z, int) and 1 <= z <= _LAST_ELEMENT for z in elements):
+        raise InputError(
+            f"{path}: elements between 1 and {_LAST_ELEMENT} were expected (got {elements}): train it anew"
+        )
+    for number, member in document["members"].items():
+        for level, network in member["networks"].items():
+            lacking = sorted(set(elements) - {int(z) for z in network["references"]})
+            if lacking:
+                raise InputError(
+                    f"{path}: energies of reference of all elements {elements} were expected (member {number} lacks {lacking}"
+                    f" at the {level} level): train it anew"
+                )
 
 
 def checksum(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.potentials.calculator import CommitteeCalculator
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
+from aiida_hqe.potentials.storage import checksum
 from aiida_hqe.potentials.surroundings import Surroundings
 
 
@@ -106,6 +109,45 @@ def test_a_changed_reference_energy_is_noticed(committee: Committee, tmp_path: P
         Committee.load(path)
 
 
+def rewritten(path: Path, committee: Committee, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A file whose checksum fits its content, which somebody else wrote."""
+    committee.save(path)
+    with safe_open(path, framework="pt") as file:
+        document, tensors = json.loads(file.metadata()["hqe"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del document["checksum"]
+    change(document)
+    document["checksum"] = checksum(document, tensors)
+    save_file(tensors, path, {"hqe": json.dumps(document, sort_keys=True)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["units"].update(energy="kcal/mol"), "kcal/mol"),
+        (lambda d: d["units"].pop("length"), "committee in"),
+        (lambda d: d.update(elements=[1, 6, 200]), "between 1 and 118"),
+        (lambda d: d.update(elements=[]), "between 1 and 118"),
+        (lambda d: d.update(elements=[1, 6, 8, 9]), r"lacks \[9\]"),
+        (lambda d: d.update(format=2), "update aiida-hqe"),
+    ],
+    ids=["unit", "no unit", "no element", "none", "no reference", "format"],
+)
+def test_a_whole_file_that_means_something_else_is_refused(
+    change: Callable[[dict[str, Any]], None], message: str, committee: Committee, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Committee.load(rewritten(tmp_path / "c.safetensors", committee, change))
+
+
+@pytest.mark.parametrize("change", [lambda d: d.pop("members"), lambda d: d.update(settings={"features": -1})])
+def test_a_file_that_lacks_what_a_committee_has_is_damaged(
+    change: Callable[[dict[str, Any]], None], committee: Committee, tmp_path: Path
+) -> None:
+    with pytest.raises(IntegrityError, match="committee file was expected"):
+        Committee.load(rewritten(tmp_path / "c.safetensors", committee, change))
+
+
 @pytest.mark.parametrize("cut", [0, 4, 500, -100])
 def test_a_truncated_file_is_damaged(cut: int, committee: Committee, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
@@ -133,6 +175,22 @@ def test_unknown_elements_and_another_charge_are_refused(committee: Committee, f
         committee.evaluate(frame.replace(charge=1, spin=1))
 
 
+def test_charges_far_stronger_than_in_training_are_refused(committee: Committee, frame: Frame) -> None:
+    seen = Surroundings.of(frame)
+    ranges = {
+        "largest_potential": float(np.abs(seen.potential).max()),
+        "largest_field": float(np.linalg.norm(seen.field, axis=1).max()),
+    }
+    known = committee.replace(ranges=ranges)
+    known.predict(frame.replace(mm_charges=2.9 * frame.mm_charges))
+    strong = frame.replace(mm_charges=3.1 * frame.mm_charges)
+    for ask in (known.predict, known.evaluate):
+        with pytest.raises(InputError, match=r"potential of the point charges.*train on such frames"):
+            ask(strong)
+    with pytest.raises(InputError, match="field of the point charges"):
+        known.replace(ranges=ranges | {"largest_potential": 1e3}).predict(strong)
+
+
 def test_unlike_committees_do_not_merge(committee: Committee) -> None:
     with pytest.raises(InputError, match="different numbers"):
         Committee.merge([committee, committee])
@@ -151,3 +209,26 @@ def test_ase_calculator_gives_what_the_committee_gives(committee: Committee, fra
     np.testing.assert_array_equal(atoms.calc.results["mm_forces"], expected.mm_forces)
     atoms.calc.set_charges(frame.mm_positions, 0 * frame.mm_charges)
     assert atoms.get_potential_energy() != expected.energy
+
+
+@pytest.mark.parametrize("learn", ["difference", "direct"])
+def test_single_precision_in_dynamics_moves_forces_by_less_than_any_error_that_matters(
+    learn: str, methanol: Frames
+) -> None:
+    exact = untrained(3, learn)
+    single = exact.replace(precision="float32")
+    one, other = exact.evaluate(methanol[0]), single.evaluate(methanol[0])
+    assert other.energy == pytest.approx(one.energy, abs=1e-4)
+    for name in ("forces", "mm_forces", "charge_gradient", "member_deviations"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), atol=2e-5)
+        assert np.abs(getattr(other, name) - getattr(one, name)).max() > 0.0
+    np.testing.assert_array_equal(single.predict(methanol[0]).forces, exact.predict(methanol[0]).forces)
+
+
+def test_a_member_alone_is_a_committee_without_disagreement(frame: Frame) -> None:
+    committee = untrained(3)
+    members = committee.predict(frame)
+    for number in (1, 4):
+        found = committee.alone(number).evaluate(frame)
+        np.testing.assert_allclose(found.forces, members.forces[1], atol=1e-10)
+        assert (found.disagreement, found.energy_disagreement, list(found.member_deviations)) == (0.0, 0.0, [0.0])
