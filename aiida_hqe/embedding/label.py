@@ -64,12 +64,6 @@ def label(frame: Frame, level: Level, *, threads: int | None = None) -> Label:
             found = evaluate(frame, level)
         except HQEError as error:
             found = failed(frame, error)
-        except np.linalg.LinAlgError as error:
-            found = failed(
-                frame, ConvergenceError(f"linear algebra failed ({error}): check the geometry and the basis")
-            )
-        except MemoryError:
-            found = failed(frame, ResourceError("out of memory: choose a smaller core, basis or virtual space"))
     return found.model_copy(update={"seconds": time.perf_counter() - start})
 
 
@@ -87,7 +81,15 @@ def evaluate(frame: Frame, level: Level, memory: Memory | None = None) -> Label:
     HQEError
         The frame cannot be labelled.
     """
-    memory = memory or Memory()
+    try:
+        return _evaluate(frame, level, memory or Memory())
+    except np.linalg.LinAlgError as error:
+        raise ConvergenceError(f"linear algebra failed ({error}): check the geometry and the basis") from error
+    except MemoryError as error:
+        raise ResourceError("out of memory: choose a smaller core, basis or virtual space") from error
+
+
+def _evaluate(frame: Frame, level: Level, memory: Memory) -> Label:
     check(frame, level)
     state = solve_environment(frame, level.environment, memory.environment)
     memory.environment = state.density

@@ -68,8 +68,8 @@ def charge_derivatives(state: EnvironmentState, densities: Floats) -> Floats:
     coordinates, charges, exponents = _sites(state)
     flat = densities.reshape(-1, state.mol.nao**2)
     found = np.empty((len(flat), len(charges)))
-    for k, integrals in _integrals(state.mol, coordinates, exponents, 0):
-        found[:, k] = -flat @ integrals.reshape(-1, flat.shape[1]).T
+    for k, (integrals,) in _integrals(state.mol, coordinates, exponents, 0):
+        found[:, k] = -flat @ integrals
     return found.reshape(*densities.shape[:-2], -1)
 
 
@@ -101,24 +101,27 @@ def _attraction(
     flat, potential = densities.reshape(n, -1), np.zeros((3, mol.nao, mol.nao))
     on_charges = np.empty((n, len(charges), 3))
     for k, integrals in _integrals(mol, coordinates, exponents, 1):
-        rows = integrals.reshape(3, integrals.shape[1], -1)
         for x in range(3):
-            on_charges[:, k, x] = -2.0 * charges[k] * (flat @ rows[x].T)
-            potential[x] += (charges[k] @ rows[x]).reshape(potential[x].shape)
+            on_charges[:, k, x] = -2.0 * charges[k] * (flat @ integrals[x])
+            potential[x] += (integrals[x] @ charges[k]).reshape(potential[x].shape).T
     return np.array([traced_over_atoms(mol, potential, P) for P in densities]), on_charges
 
 
 def _integrals(mol: Any, coordinates: Floats, exponents: Floats | None, deriv: int) -> Iterator[tuple[slice, Floats]]:
-    """``(m|1/r_k|n)`` (n_charges, n_ao, n_ao), or ``(d_x m|1/r_k|n)`` (3, n_charges, n_ao, n_ao), in blocks of charges."""
-    size = int(max(BLOCK / (3**deriv * mol.nao**2), 1))
+    """``(m|1/r_k|n)`` (1, n_ao n_ao, n_charges), or ``(d_x m|1/r_k|n)`` (3, ...), in blocks of charges.
+
+    Pairs (n, m) of orbitals have m as the inner index. Nothing is copied: the order in memory is that in which they are made.
+    """
+    size, n_x, n_pairs = int(max(BLOCK / (3**deriv * mol.nao**2), 1)), 3**deriv, mol.nao**2
     for first, last in lib.prange(0, len(coordinates), size):
         k = slice(first, last)
         if exponents is None:
-            yield k, mol.intor("int1e_grids_ip" if deriv else "int1e_grids", grids=coordinates[k])
+            integrals = mol.intor("int1e_grids_ip" if deriv else "int1e_grids", grids=coordinates[k])
+            yield k, np.moveaxis(integrals, -3, -1).swapaxes(-3, -2).reshape(n_x, n_pairs, -1)
             continue
         sites = gto.fakemol_for_charges(coordinates[k], exponents[k])
-        integrals = df.incore.aux_e2(mol, sites, "int3c2e_ip1" if deriv else "int3c2e", comp=3**deriv, aosym="s1")
-        yield k, np.moveaxis(integrals, -1, deriv)
+        integrals = df.incore.aux_e2(mol, sites, "int3c2e_ip1" if deriv else "int3c2e", comp=n_x, aosym="s1")
+        yield k, np.moveaxis(integrals, -1, -3).swapaxes(-2, -1).reshape(n_x, -1, n_pairs).swapaxes(1, 2)
 
 
 def _core_potentials(mol: Any, densities: Floats) -> Floats:
