@@ -237,12 +237,14 @@ def check_datasets(file: h5py.File, largest: int) -> None:
     ValueError
         An entry is no dataset of this file, or has more than `largest` bytes.
     """
-    if any(not isinstance(file.get(name, getlink=True), h5py.HardLink) for name in file):
-        raise ValueError("an entry refers to another file")
-    if any(not isinstance(item, h5py.Dataset) or item.nbytes > largest for item in file.values()):
-        raise ValueError("a dataset is larger than the file")
-    if any(item.external or item.is_virtual for item in file.values()):
-        raise ValueError("a dataset lies in another file")
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise ValueError("an entry refers to another file")  # noqa: TRY004
+        item = file[name]
+        if not isinstance(item, h5py.Dataset) or item.nbytes > largest:
+            raise ValueError("a dataset is larger than the file")
+        if item.external or item.is_virtual:
+            raise ValueError("a dataset lies in another file")
 
 
 def _check_format(path: Path, kind: str, attributes: dict[str, Any]) -> None:

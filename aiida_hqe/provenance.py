@@ -92,16 +92,15 @@ def flags(prefix: str) -> list[Flag]:
 
 def _flags(row: dict[str, Any], inputs: dict[str, str], prefix: str) -> Iterator[Flag]:
     """The frames of one selection whose hash begins with `prefix`."""
-    for frame in row["flagged"]["*"].frames:
-        if frame.hash.startswith(prefix):
-            yield Flag(
-                frame=frame.hash,
-                campaign=row["campaign"]["id"],
-                select=row["select"]["id"],
-                committee=inputs.get("committee"),
-                calibration=inputs.get("calibration"),
-                **{name: frame.info.get(name) for name in ("reason", "disagreement", "bound", "threshold")},
-            )
+    for frame in beginning_with(row["flagged"]["*"], prefix):
+        yield Flag(
+            frame=frame.hash,
+            campaign=row["campaign"]["id"],
+            select=row["select"]["id"],
+            committee=inputs.get("committee"),
+            calibration=inputs.get("calibration"),
+            **{name: frame.info.get(name) for name in ("reason", "disagreement", "bound", "threshold")},
+        )
 
 
 def labelled_at(level: str) -> list[FramesData]:
@@ -193,6 +192,11 @@ def campaigns_that_labelled(prefix: str) -> list[int]:
     return list(dict.fromkeys(pk for pk, _ in query.all()))
 
 
+def beginning_with(node: FramesData, prefix: str) -> Frames:
+    """The frames of a batch whose hash begins with `prefix`; no others are read."""
+    return node.take([row for row, key in enumerate(node.hashes) if key.startswith(prefix)])
+
+
 def beginning(frame: Frame) -> str:
     """What the index of a batch holds of a frame."""
     return frame.hash[: FramesData.DIGITS]
@@ -226,12 +230,10 @@ def labels_of(campaign: int, prefix: str | None = None) -> list[tuple[int, Frame
     found: list[tuple[int, Frames]] = []
     for _, process, node, kind in sorted(query.all(), key=lambda row: row[:2]):
         if kind == f"{CALCULATION}label":
-            found.append((process, node.frames))
+            found.append((process, beginning_with(node, prefix or "")))
         elif kind.endswith(".reuse"):
-            found += _origins(process, node.frames)
-    if prefix is None:
-        return found
-    return [(job, Frames(frame for frame in frames if frame.hash.startswith(prefix))) for job, frames in found]
+            found += _origins(process, beginning_with(node, prefix or ""))
+    return found
 
 
 def _origins(reuse: int, frames: Frames) -> list[tuple[int, Frames]]:

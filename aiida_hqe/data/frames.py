@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from aiida.orm import Data
 from aiida.orm.nodes.caching import NodeCaching
 
 from aiida_hqe.columns import FrameFile, open_frames
-from aiida_hqe.data.groups import WHOLE, Group, groups, keys, load_rows, pick, share
+from aiida_hqe.data.groups import WHOLE, Group, contents, groups, hashes_name, keys, load_rows, pick, share
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Frame, Frames, Ints, Scalar
 
@@ -57,6 +58,8 @@ class FramesData(Data):
             path = Path(directory).absolute() / cls.FILENAME
             frames.write(path)
             node.base.repository.put_object_from_file(str(path), cls.FILENAME)
+        hashes = io.BytesIO(bytes.fromhex("".join(frames.hashes)))
+        node.base.repository.put_object_from_filelike(hashes, hashes_name(cls.FILENAME))
         node._summarise()
         return node
 
@@ -91,12 +94,14 @@ class FramesData(Data):
         found = [
             iter(node._places([row for number, row in places if number == index])) for index, node in enumerate(nodes)
         ]
-        of, files, rows = [keys(node) for node in nodes], dict[str, int](), []
+        of, files, rows = [keys(node) for node in nodes], dict[tuple[int, str], int](), []
         for number, _ in places:
             name, row = next(found[number])
-            rows.append((files.setdefault(of[number][name], len(files)), row))
+            rows.append((files.setdefault((number, name), len(files)), row))
+        shared = {f"{index:05d}.h5": (number, name) for (number, name), index in files.items()}
+        shared |= {hashes_name(new): (number, hashes_name(name)) for new, (number, name) in shared.items()}
         node = cls()
-        share(node, {f"{index:05d}.h5": key for key, index in files.items()}, np.array(rows).reshape(-1, 2))
+        share(node, {new: of[number][name] for new, (number, name) in shared.items()}, np.array(rows).reshape(-1, 2))
         node._summarise()
         return node
 
@@ -136,7 +141,13 @@ class FramesData(Data):
     @property
     def hashes(self) -> list[str]:
         """Content hash of each frame, in order."""
-        return self._column(lambda file: file.hashes)
+        of = contents(self, [name for group in self._groups for name in group.names if not name.endswith(".h5")])
+        found: list[str] = []
+        for group in self._groups:
+            columns = [of[name].hex() for name in group.hashes]
+            split = [[text[at : at + 64] for at in range(0, len(text), 64)] for text in columns]
+            found += pick(split, load_rows(of[group.rows]) if group.rows else None)
+        return found
 
     @property
     def rows(self) -> dict[str, int]:
@@ -156,9 +167,25 @@ class FramesData(Data):
         """The info of each frame, in order."""
         return self._column(lambda file: file.infos)
 
+    def check(self, known: set[str]) -> None:
+        """Read every file whose key is not in `known`, which gains it.
+
+        Raises
+        ------
+        IntegrityError
+            A frame is not the one that its digest or its hash names.
+        """
+        of = keys(self)
+        for name in [name for group in self._groups for name in group.files if of[name] not in known]:
+            known.add(of[name])
+            with self._open(name) as file:
+                found = file.take(range(len(file))).hashes
+            if bytes.fromhex("".join(found)) != contents(self, [hashes_name(name)])[hashes_name(name)]:
+                raise IntegrityError(f"{name} of node {self.uuid}: the frames that its hashes name were expected: restore it")
+
     def write(self, path: Path) -> None:
         """Write the frames as one file, extended XYZ or HDF5 as the suffix says."""
-        if self._names == [self.FILENAME] and path.suffix in {".h5", ".hdf5"}:
+        if self.FILENAME in self._names and path.suffix in {".h5", ".hdf5"}:
             with self.base.repository.open(self.FILENAME, "rb") as stream:
                 path.write_bytes(stream.read())
         else:

@@ -3,6 +3,7 @@
 A *group* lies in the root of the node's repository or in a folder of it:
 
     *.h5        files of frames (`aiida_hqe.hdf5`), by their names first, second, ...
+    *.hashes    content hashes of the frames of the file of that name, 32 bytes each, so that it need not be opened to look
     rows.npy    number of the file and row in it of each frame, (n, 2); where it is missing, all rows of all files
 
 A node is one group in its root, or the groups in its folders, by their names one after the other.
@@ -20,7 +21,7 @@ from aiida.orm import Data
 from aiida.repository import Repository
 from aiida.repository.backend import SandboxRepositoryBackend
 
-from aiida_hqe.errors import InputError
+from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Ints
 
 WHOLE = "frames.h5"
@@ -40,7 +41,17 @@ class Group:
     @property
     def names(self) -> list[str]:
         """Everything that belongs to it."""
-        return [*self.files, *([self.rows] if self.rows else [])]
+        return [*self.files, *self.hashes, *([self.rows] if self.rows else [])]
+
+    @property
+    def hashes(self) -> list[str]:
+        """Names of the hashes of each of its files."""
+        return [hashes_name(name) for name in self.files]
+
+
+def hashes_name(file: str) -> str:
+    """Name of the hashes of the frames in a file."""
+    return f"{file.removesuffix('.h5')}.hashes"
 
 
 def groups(names: Iterable[str]) -> list[Group]:
@@ -68,6 +79,22 @@ def keys(node: Data) -> dict[str, str]:
         raise InputError("a stored node was expected (got one that is not): store it before another shares its files")
     flat = Repository.flatten(node.base.repository.serialize())
     return {name: key for name, key in flat.items() if key is not None}
+
+
+def contents(node: Data, names: Sequence[str]) -> dict[str, bytes]:
+    """Contents of small files of a node; those in the profile are read in one go, because each access costs milliseconds."""
+    repository = node.base.repository._repository
+    if isinstance(repository.backend, SandboxRepositoryBackend):
+        return {name: repository.get_object_content(name) for name in names}
+    of = keys(node)
+    wanted = {of[name] for name in names}
+    try:
+        found = {key: stream.read() for key, stream in repository.backend.iter_object_streams(list(wanted))}
+        return {name: found[of[name]] for name in names}
+    except (OSError, KeyError) as error:
+        raise IntegrityError(
+            f"node {node.uuid}: its files were expected (got none of {error}): restore them"
+        ) from error
 
 
 def share(node: Data, files: Mapping[str, str], rows: Ints | None = None) -> None:

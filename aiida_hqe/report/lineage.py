@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 from aiida import orm
@@ -95,7 +96,7 @@ def _rounds_of_flagged(pk: int) -> dict[str, int]:
         frame: item.round
         for item in flaggings(pk)
         if item.flagged is not None
-        for frame in orm.load_node(item.flagged).frames.hashes
+        for frame in orm.load_node(item.flagged).hashes
     }
 
 
@@ -195,6 +196,7 @@ def _expected(item: Flagging, labelled: list[Frame]) -> tuple[int | None, dict[s
     return job, dict(zip(known.hashes, errors.tolist(), strict=True))
 
 
+@functools.lru_cache(maxsize=2)
 def _predictions(job: int) -> dict[str, Prediction]:
     """What a predict job said, by the hash of the frame."""
     from aiida_hqe.hdf5 import read_predictions

@@ -17,8 +17,8 @@ REASONS = {"committee": "uncertain", "random": "random", "farthest_point": "fart
 """What ``info["reason"]`` says about a frame that each strategy chose; ``first set`` where there was no committee yet."""
 
 COMPARED = 2000
-"""Of more candidates than these, diversity is sought among the most uncertain ones only, and among at most so many known frames
-(`farthest_point`, which ignores the committee: among as many at random, by their hash)."""
+"""Of more candidates than these, diversity is sought among the most uncertain ones only, and from about so many known frames, the
+last ones (`farthest_point`, which ignores the committee: among as many candidates at random, by their hash)."""
 
 _LEAST_WEIGHT = 1e-9
 """eV/angstrom; of a frame with a smaller bound in the choice of diverse frames, so that its distance still counts."""
