@@ -52,9 +52,9 @@ def main() -> None:
     found = {}
     for name, energy in energies(start).items():
         found[name] = measure(start.positions, energy)
+        if len(sys.argv) > 1:
+            Path(sys.argv[1]).write_text(json.dumps(found, indent=1) + "\n")
         print(f"{name:<16}", *(f"{key} {value:8.2f}" for key, value in summary(found).items()), flush=True)
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(found, indent=1) + "\n")
 
 
 def serine() -> Assembly:
@@ -86,8 +86,13 @@ def minimised(assembly: Assembly) -> Assembly:
 
 
 def electronic(frame: Frame) -> float:
-    """Energy of a frame, eV."""
-    return solve_environment(frame, LEVEL).energy * HARTREE
+    """Energy of a frame, eV; begins with the density of the last one of this size."""
+    state = solve_environment(frame, LEVEL, _densities.get(frame.n_qm))
+    _densities[frame.n_qm] = np.asarray(state.mf.make_rdm1())[None]
+    return state.energy * HARTREE
+
+
+_densities: dict[int, Floats] = {}
 
 
 def energies(assembly: Assembly) -> dict[str, Energy]:
