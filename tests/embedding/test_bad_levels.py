@@ -151,3 +151,15 @@ def test_a_localization_that_does_not_converge_is_an_error(monkeypatch):
 
 def test_a_functional_that_xcfun_lacks_is_refused(water):
     refused(water, make_level(environment={"xc": "wb97m_v", "xc_library": "xcfun"}), "input", "xcfun")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "word"),
+    [(MemoryError(), "resource", "out of memory"), (np.linalg.LinAlgError("singular"), "convergence", "singular")],
+)
+def test_what_libraries_fail_with_is_an_error_of_that_frame(water, monkeypatch, raised, kind, word):
+    def fail(*_):
+        raise raised
+
+    monkeypatch.setattr(correlation, "correlate", fail)
+    refused(water, make_level(), kind, word)

@@ -61,9 +61,8 @@ class PairDensity:
         found[:, :n_o, n_o:] = mixed.reshape(n_P, n_o, -1)
         found[:, n_o:, :n_o] = found[:, :n_o, n_o:].transpose(0, 2, 1)
         packed = oo @ _flat(self.oovv) + ov @ _flat(self.ovvv)
-        for rows, block in self._virtual():
-            packed[:, rows] += 2.0 * vv @ block.T
-            packed += 2.0 * vv[:, rows] @ block
+        for columns, block in self._virtual():
+            packed[:, columns] += 2.0 * vv @ block
         found[:, n_o:, n_o:] = lib.unpack_tril(packed)
         return found
 
@@ -101,11 +100,12 @@ class PairDensity:
         found[:, n_o:, n_o:] = lib.unpack_tril(np.ascontiguousarray(vv))
         return found
 
-    def _virtual(self) -> Any:
-        """Rows of `vvvv` in blocks."""
+    def _virtual(self) -> Iterator[tuple[slice, Floats]]:
+        """Columns of `vvvv` with the exchange of the pairs, in blocks."""
         n = len(self.vvvv)
         for first, last in lib.prange(0, n, int(max(BLOCK / n, 1))):
-            yield slice(first, last), np.asarray(self.vvvv[first:last])
+            columns = slice(first, last)
+            yield columns, np.asarray(self.vvvv[:, columns]) + np.asarray(self.vvvv[columns]).T
 
 
 def pair_density(solver: Any, amplitudes: tuple[Floats, ...], triples: Triples | None) -> PairDensity:
