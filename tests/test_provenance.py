@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,51 @@ def test_the_training_set_of_a_committee_and_the_committees_of_a_label(graph: Gr
     assert trained.frames.hashes == graph.first.hashes[:4]
     assert graph.committee.uuid in {node.uuid for node in provenance.trained_on(graph.first[0].hash)}
     assert graph.committee.uuid not in {node.uuid for node in provenance.trained_on(graph.first[5].hash)}
+
+
+@contextmanager
+def queries_counted() -> Iterator[list[str]]:
+    """The QueryBuilder queries that are sent to the database meanwhile."""
+    from aiida.storage.psql_dos.orm.querybuilder.main import SqlaQueryBuilder
+
+    sent: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("first", "iterall", "iterdict"):
+            original = getattr(SqlaQueryBuilder, name)
+
+            def counted(self: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
+                sent.append(_original.__name__)
+                return _original(self, *args, **kwargs)
+
+            patch.setattr(SqlaQueryBuilder, name, counted)
+        yield sent
+
+
+def test_each_question_is_one_query(graph: Graph) -> None:
+    frame, campaign = graph.flagged[0].hash, graph.campaign.pk
+    questions: dict[str, Callable[[], Any]] = {
+        "flags": lambda: provenance.flags(frame),
+        "labelled_at": lambda: provenance.labelled_at(LEVEL_KEY),
+        "training_set": lambda: provenance.training_set(graph.committee),
+        "trained_on": lambda: provenance.trained_on(graph.first[0].hash),
+        "failures_by_reason": lambda: provenance.failures_by_reason(campaign),
+    }
+    for name, ask in questions.items():
+        with queries_counted() as sent:
+            assert ask(), name
+        assert len(sent) == 1, name
+    with queries_counted() as sent:
+        assert queries.costs(campaign)[0, "label"] == 24.0
+    assert len(sent) == 2
+
+
+def test_costs_are_those_of_the_jobs_by_round_and_step(graph: Graph) -> None:
+    found: dict[tuple[int, str], float] = {}
+    for job in queries.calculations(graph.campaign.pk):
+        if job.status:
+            key = job.round, job.step
+            found[key] = found.get(key, 0.0) + job.core_seconds
+    assert queries.costs(graph.campaign.pk) == found
 
 
 def test_failures_are_found_by_their_reason(graph: Graph) -> None:

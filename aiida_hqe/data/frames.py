@@ -9,27 +9,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from aiida.orm import Data
 from aiida.orm.nodes.caching import NodeCaching
 
-from aiida_hqe.columns import FrameFile, open_frames
 from aiida_hqe.data.groups import WHOLE, Group, contents, groups, hashes_name, keys, load_rows, pick, share
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Frame, Frames, Ints, Scalar
+
+if TYPE_CHECKING:
+    from aiida_hqe.columns import FrameFile
 
 
 class FramesCaching(NodeCaching):
     """Equal frames in equal order are equal nodes, however they lie in files; what is joined, of equal batches."""
 
     def get_objects_to_hash(self) -> dict[str, Any]:
-        """What AiiDA hashes: the content stands for the files."""
-        objects = super().get_objects_to_hash()
-        if "contents" in objects["attributes"]:
-            del objects["repository_hash"]
-        return objects
+        """What AiiDA hashes. The attribute `contents` stands for the files, each of which AiiDA would look up by itself."""
+        attributes = self._node.base.attributes.all
+        if "contents" not in attributes:
+            return super().get_objects_to_hash()
+        kept = {key: value for key, value in attributes.items() if key not in self._node._hash_ignored_attributes}
+        return {"class": str(type(self._node)), "attributes": kept}
 
 
 class FramesData(Data):
@@ -181,7 +184,9 @@ class FramesData(Data):
             with self._open(name) as file:
                 found = file.take(range(len(file))).hashes
             if bytes.fromhex("".join(found)) != contents(self, [hashes_name(name)])[hashes_name(name)]:
-                raise IntegrityError(f"{name} of node {self.uuid}: the frames that its hashes name were expected: restore it")
+                raise IntegrityError(
+                    f"{name} of node {self.uuid}: the frames that its hashes name were expected: restore it"
+                )
 
     def write(self, path: Path) -> None:
         """Write the frames as one file, extended XYZ or HDF5 as the suffix says."""
@@ -244,6 +249,8 @@ class FramesData(Data):
 
     @contextmanager
     def _open(self, name: str) -> Iterator[FrameFile]:
+        from aiida_hqe.columns import open_frames
+
         try:
             with (
                 self.base.repository.open(name, "rb") as stream,

@@ -16,7 +16,7 @@ from aiida_hqe.selection.settings import SelectionSettings
 REASONS = {"committee": "uncertain", "random": "random", "farthest_point": "farthest_point"}
 """What ``info["reason"]`` says about a frame that each strategy chose; ``first set`` where there was no committee yet."""
 
-COMPARED = 2000
+COMPARED = 1000
 """Of more candidates than these, diversity is sought among the most uncertain ones only, and from about so many known frames, the
 last ones (`farthest_point`, which ignores the committee: among as many candidates at random, by their hash)."""
 
