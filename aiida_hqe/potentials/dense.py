@@ -219,8 +219,8 @@ class _Point(torch.autograd.Function):
 
 
 def _gather(sources: Tensor, filters: Tensor) -> Tensor:
-    return _Gather.apply(sources, filters)  # type: ignore[no-any-return]
+    return _Gather.apply(sources, filters)  # type: ignore[no-untyped-call]
 
 
 def _point(filters: Tensor, sources: Tensor, directions: Tensor) -> Tensor:
-    return _Point.apply(filters, sources, directions)  # type: ignore[no-any-return]
+    return _Point.apply(filters, sources, directions)  # type: ignore[no-untyped-call]

@@ -35,10 +35,6 @@ KINDS = 119
 """Rows of an embedding: elements 0 to 118. MM atoms that are nodes of the graph have rows of their own behind them."""
 
 LMAX = 2
-
-FIRST_RESPONSE = 0.1
-"""Size of the first weights of potential and field: untrained, an atom's surroundings say little beside its element."""
-
 _FIELD = "electric_field"
 _TO_RSH = [1, 2, 0]
 """Cartesian components in the order of real spherical harmonics of l = 1: y, z, x."""
@@ -173,8 +169,8 @@ def _embed(module: Any, settings: PotentialSettings) -> None:
     module.potential_embedding = nn.Embedding(KINDS, settings.features)
     module.field_embedding = nn.Embedding(KINDS, settings.features)
     with torch.no_grad():
-        module.potential_embedding.weight.mul_(FIRST_RESPONSE)
-        module.field_embedding.weight.mul_(FIRST_RESPONSE)
+        module.potential_embedding.weight.mul_(settings.first_response)
+        module.field_embedding.weight.mul_(settings.first_response)
     module.embedding = nn.Embedding(rows, settings.features)
 
 

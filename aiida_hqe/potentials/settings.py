@@ -23,6 +23,9 @@ class PotentialSettings(Settings):
         within its cutoff as elements of their own, each weighted by its charge; ``blind``: it sees nothing of them.
     latent_charges
         Whether the network predicts charges that interact with the potential; not if it is blind.
+    first_response
+        Size of the first weights by which potential and field enter an atom's features. A small one says, before training, that
+        the surroundings change little: forces on frames never seen get better, energies not.
     baseline
         A cheap method in the same point charges, to which the network learns the difference, and to which it is added.
     """
@@ -34,4 +37,5 @@ class PotentialSettings(Settings):
     cutoff: Length = Field(5.0, gt=0)
     environment: Literal["potential-field", "mm-elements", "blind"] = "potential-field"
     latent_charges: bool = True
+    first_response: float = Field(1.0, gt=0)
     baseline: BaselineName = "none"

@@ -38,7 +38,7 @@ def drivers(committee: Committee) -> dict[str, Driver | None]:
 
 def energies(assembly: Assembly, driver: Driver | None, picoseconds: float) -> tuple[np.ndarray, float]:
     """Total energies (meV) every 20 steps, and CPU time per step (ms)."""
-    warm = SamplingSettings(ewald_tolerance=1e-5, nonbonded_cutoff="8 angstrom", platform="CPU", friction=0.01)
+    warm = SamplingSettings(ewald_tolerance=1e-5, nonbonded_cutoff="8 angstrom", platform="CPU", friction="10 1/ps")
     relax = Simulation(assembly, warm, seed=1, force=_force(assembly, driver), fresh_velocities=True)
     relax.step(400)
     calm = warm.model_copy(update={"ensemble": "nve"})
