@@ -48,8 +48,6 @@ class HQECalculation(CalcJob):
             "metadata.options.resources", valid_type=dict, default={"num_machines": 1, "num_mpiprocs_per_machine": 1}
         )
         spec.input("metadata.options.withmpi", valid_type=bool, default=False)
-        # A job goes on in its folder: a scheduler may begin it again where its node failed.
-        spec.input("metadata.options.rerunnable", valid_type=bool, default=True)
         spec.input("metadata.options.parser_name", valid_type=str, default=f"hqe.{cls.JOB}")
         spec.output("status", valid_type=Dict, help="How the job ended: state, seconds, peak memory, versions, counts.")
         spec.default_output_node = "status"

@@ -18,7 +18,7 @@ class TrainCalculation(HQECalculation):
 
     JOB = "train"
     RESULTS = (files.TRAINED, files.HISTORY)
-    CACHE_VERSION = 2  # networks start with small weights of potential and field
+    CACHE_VERSION = 2  # never lowered: version 2 stood for smaller first weights, which are a setting now
 
     @classmethod
     def define(cls, spec: Any) -> None:

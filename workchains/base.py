@@ -88,15 +88,13 @@ class HQEWorkChain(WorkChain):
 
     def _options(self) -> dict[str, Any]:
         options = dict(self.inputs.options)
-        threads = self.inputs.threads
-        if threads > 1 and "resources" not in options and self._reserves():
+        computer, threads = self.inputs.code.computer, self.inputs.threads
+        if computer is None or computer.scheduler_type == "core.direct":
+            return options
+        options.setdefault("rerunnable", True)  # a job goes on in its folder: begun again where its node failed
+        if threads > 1 and "resources" not in options:
             options["resources"] = {"num_machines": 1, "num_mpiprocs_per_machine": 1, "num_cores_per_mpiproc": threads}
         return options
-
-    def _reserves(self) -> bool:
-        """Whether the computer's scheduler reserves cores, so that it must be told how many."""
-        computer = self.inputs.code.computer
-        return computer is not None and computer.scheduler_type != "core.direct"
 
 
 def given(**inputs: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from aiida_hqe.cli import profile
+from aiida_hqe.cli import profile, services
 from aiida_hqe.cli.campaigns import json_option, print_json
+from aiida_hqe.cli.services import Finding
 from aiida_hqe.errors import InputError
 
 OPTIONAL = {
@@ -22,30 +23,12 @@ OPTIONAL = {
 """Optional parts: module, what it is for, how to get it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One thing looked at.
-
-    Attributes
-    ----------
-    state
-        ``ok``, ``missing`` (a part that is needed) or ``optional`` (a part that is not there, and not needed).
-    repair
-        Command that puts it right.
-    """
-
-    name: str
-    state: str
-    message: str
-    repair: str | None = None
-
-
 @click.command()
 @click.option("-p", "--profile", "name", metavar="PROFILE", help="AiiDA profile; the default one if not given.")
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """Check profile, daemon, broker, code and optional parts; exit code 1 where something needed is missing."""
+    """Check profile, services, computers, codes and optional parts; exit code 1 where something needed is missing."""
     findings = [*examine(name), *optional_parts()]
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
@@ -78,9 +61,7 @@ def examine(name: str | None) -> Iterator[Finding]:
     loaded = get_manager().get_profile()
     assert loaded is not None
     yield Finding("profile", "ok", f"{loaded.name} in {configuration().parent}")
-    yield _storage(loaded.name)
-    yield from _broker_and_daemon(loaded.process_control_backend)
-    yield _code()
+    yield from services.examine(loaded)
     yield _caching(loaded.name)
 
 
@@ -92,53 +73,6 @@ def configuration() -> Path:
         if folder.is_dir():
             break
     return folder / "config.json"
-
-
-def _storage(name: str) -> Finding:
-    from aiida.common.exceptions import AiidaException
-    from aiida.manage import get_manager
-
-    try:
-        storage = get_manager().get_profile_storage()
-    except AiidaException as error:
-        return Finding("storage", "missing", " ".join(str(error).split()), f"verdi -p {name} storage migrate")
-    place = storage.profile.storage_config.get("filepath", "its database")
-    return Finding("storage", "ok", f"{storage.profile.storage_backend} in {place}")
-
-
-def _broker_and_daemon(broker: str | None) -> Iterator[Finding]:
-    if broker is None:
-        yield Finding(
-            "broker", "missing", "the profile has none: nothing can be submitted", "verdi profile configure-broker"
-        )
-        return
-    yield Finding("broker", "ok", broker + (" (runs with the daemon)" if broker == "core.zeromq" else ""))
-    from aiida.engine.daemon.client import get_daemon_client
-
-    client = get_daemon_client()
-    if profile.running(client):
-        yield Finding("daemon", "ok", f"runs as process {client.get_daemon_pid()}; log {client.daemon_log_file}")
-    else:
-        yield Finding("daemon", "missing", "it does not run", "verdi daemon start 2")
-
-
-def _code() -> Finding:
-    from aiida.orm import InstalledCode
-
-    from aiida_hqe.cli.submit import load_code, make_code_command
-
-    try:
-        code = load_code(profile.CODE)
-    except InputError:
-        return Finding("code", "missing", f"there is no code {profile.CODE}", make_code_command())
-    if not isinstance(code, InstalledCode):
-        return Finding("code", "ok", code.full_label)
-    executable = code.filepath_executable
-    if code.computer.transport_type == "core.local" and not os.access(executable, os.X_OK):
-        return Finding(
-            "code", "missing", f"{code.full_label} runs {executable}, which is no program", make_code_command()
-        )
-    return Finding("code", "ok", f"{code.full_label} runs {executable}")
 
 
 def _caching(name: str) -> Finding:

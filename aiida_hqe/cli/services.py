@@ -1,0 +1,208 @@
+"""What a profile leans on, looked at by ``aiida-hqe doctor``: storage, broker, daemon, computers, codes, paused processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from aiida_hqe.cli import profile
+
+if TYPE_CHECKING:
+    from aiida.manage.configuration import Profile
+    from aiida.orm import Computer, InstalledCode
+
+PATIENCE = 5.0
+"""Seconds that a service has to take a connection."""
+
+_LENGTH = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes
+    ----------
+    state
+        ``ok``, ``missing`` (a part that is needed) or ``optional`` (a part that is not there and not needed, or a risk).
+    repair
+        What puts it right: a command, where there is one.
+    """
+
+    name: str
+    state: str
+    message: str
+    repair: str | None = None
+
+
+def examine(loaded: Profile) -> Iterator[Finding]:
+    """Look at everything that the loaded profile leans on; without its storage there is nothing more to be seen."""
+    storage = look_at_storage(loaded)
+    yield storage
+    yield from look_at_broker(loaded)
+    if storage.state == "ok":
+        yield from look_at_codes()
+        yield from look_at_processes()
+
+
+def look_at_storage(loaded: Profile) -> Finding:
+    """Database and repository."""
+    from aiida.common.exceptions import AiidaException
+    from aiida.manage import get_manager
+
+    config = loaded.storage_config
+    if "database_hostname" in config:
+        host, port = config["database_hostname"] or "localhost", int(config["database_port"] or 5432)
+        fault = unreachable(host, port)
+        if fault is not None:
+            message = f"PostgreSQL does not answer at {host}:{port} ({fault})"
+            return Finding(
+                "storage",
+                "missing",
+                message,
+                "start PostgreSQL there, then run: verdi daemon stop; verdi process repair; verdi daemon start",
+            )
+    try:
+        storage = get_manager().get_profile_storage()
+    except AiidaException as error:
+        return Finding("storage", "missing", one_line(error), f"verdi -p {loaded.name} storage migrate")
+    place = config.get("filepath") or f"{config.get('database_name')} at {config.get('database_hostname')}"
+    return Finding("storage", "ok", f"{storage.profile.storage_backend} in {place}")
+
+
+def look_at_broker(loaded: Profile) -> Iterator[Finding]:
+    """Broker, and the daemon that hangs on it."""
+    kind = loaded.process_control_backend
+    if kind is None:
+        repair = "verdi profile configure-broker"
+        yield Finding("broker", "missing", "the profile has none: nothing can be submitted", repair)
+        return
+    config: dict[str, Any] = loaded.process_control_config
+    if "broker_host" in config:
+        host, port = config["broker_host"], int(config["broker_port"])
+        fault = unreachable(host, port)
+        if fault is None:
+            yield Finding("broker", "ok", f"{kind} at {host}:{port}")
+        else:
+            message = f"RabbitMQ does not answer at {host}:{port} ({fault})"
+            repair = "start RabbitMQ there; a daemon of several workers: stop it before that, and start it after"
+            yield Finding("broker", "missing", message, repair)
+    else:
+        yield Finding("broker", "ok", kind + (" (runs with the daemon)" if kind == "core.zeromq" else ""))
+    yield look_at_daemon(kind)
+
+
+def look_at_daemon(broker: str) -> Finding:
+    """Daemon of the loaded profile.
+
+    RabbitMQ hands a task whose worker lost its connection to any worker, and AiiDA has no lock on a process: where the broker
+    restarts, two workers may go on with one process, which it does not survive.
+    """
+    from aiida.engine.daemon.client import get_daemon_client
+
+    client = get_daemon_client()
+    if not profile.running(client):
+        return Finding(
+            "daemon",
+            "missing",
+            "it does not run",
+            "verdi daemon start 2" if broker == "core.zeromq" else "verdi daemon start",
+        )
+    workers = number_of_workers(int(client.get_daemon_pid() or 0))
+    if broker == "core.rabbitmq" and workers > 1:
+        message = f"has {workers} workers: where RabbitMQ restarts, two may go on with one process, and break it"
+        return Finding("daemon", "optional", message, f"verdi daemon decr {workers - 1}")
+    return Finding("daemon", "ok", f"runs as process {client.get_daemon_pid()}; log {client.daemon_log_file}")
+
+
+def number_of_workers(daemon: int) -> int:
+    """Workers below the process of a daemon."""
+    import psutil
+
+    try:
+        return sum(child.cmdline()[-1:] == ["worker"] for child in psutil.Process(daemon).children())
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def look_at_codes() -> Iterator[Finding]:
+    """Codes that run ``hqe-job``, and the computers that they are on."""
+    from aiida_hqe.cli.submit import make_code_command
+
+    codes = job_codes()
+    if not codes:
+        yield Finding("code", "missing", f"there is no code {profile.CODE}", make_code_command())
+    for computer in {code.computer.pk: code.computer for code in codes}.values():
+        yield from look_at_computer(computer, [code for code in codes if code.computer.pk == computer.pk])
+
+
+def job_codes() -> list[InstalledCode]:
+    """Codes of the profile whose program is ``hqe-job``."""
+    from aiida.orm import InstalledCode, QueryBuilder
+
+    query = QueryBuilder().append(InstalledCode, filters={"attributes.filepath_executable": {"like": "%hqe-job"}})
+    return [code for code in query.all(flat=True) if not code.is_hidden]
+
+
+def look_at_computer(computer: Computer, codes: list[InstalledCode]) -> Iterator[Finding]:
+    """Connection, scheduler, and the program of each of the `codes` there."""
+    from aiida.common.exceptions import AiidaException
+
+    name, host = f"computer {computer.label}", f"{computer.hostname} ({computer.transport_type})"
+    try:
+        with computer.get_transport() as transport:
+            scheduler = computer.get_scheduler()
+            scheduler.set_transport(transport)
+            try:
+                scheduler.get_jobs(as_dict=True)
+                yield Finding(name, "ok", f"{host} answers, and so does its scheduler {computer.scheduler_type}")
+            except AiidaException as error:
+                message = f"{host} answers, its scheduler {computer.scheduler_type} does not: {one_line(error)}"
+                yield Finding(name, "missing", message, "wait until it is back: jobs that run go on, AiiDA asks again")
+            for code in codes:
+                yield look_at_program(code, transport)
+    except (AiidaException, OSError) as error:
+        repair = f"verdi computer test {shlex.quote(computer.label)}"
+        yield Finding(name, "missing", f"no connection to {host}: {one_line(error)}", repair)
+
+
+def look_at_program(code: InstalledCode, transport: Any) -> Finding:
+    """Whether the program of a code is there, and may be run."""
+    from aiida_hqe.cli.submit import make_code_command
+
+    executable = str(code.filepath_executable)
+    if transport.exec_command_wait(f"test -x {shlex.quote(executable)}")[0] == 0:
+        return Finding("code", "ok", f"{code.full_label} runs {executable}")
+    message = f"{code.full_label} runs {executable}, which is no program there"
+    return Finding("code", "missing", message, make_code_command())
+
+
+def look_at_processes() -> Iterator[Finding]:
+    """Processes that AiiDA has paused, because a connection failed too often in a row."""
+    from aiida.orm import ProcessNode, QueryBuilder
+
+    ended = ["finished", "excepted", "killed"]
+    filters = {"attributes.paused": True, "attributes.process_state": {"!in": ended}}
+    paused = QueryBuilder().append(ProcessNode, filters=filters, project="id").all(flat=True)
+    if paused:
+        pks = " ".join(map(str, sorted(paused)))
+        message = f"{len(paused)} wait paused, as after five failures to reach a computer or its scheduler: {pks}"
+        yield Finding("processes", "missing", message, f"verdi process play {pks}")
+
+
+def unreachable(host: str, port: int) -> str | None:
+    """Why nothing takes a connection at a port; ``None`` where something does."""
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE):
+            return None
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else one_line(error)
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split())[:_LENGTH] or type(error).__name__
