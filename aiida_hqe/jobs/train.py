@@ -19,10 +19,11 @@ def run(directory: Path) -> files.Status:
     ------
     InputError
         Frames or settings are wrong.
-    ConvergenceError
-        A loss became NaN; members finished before are kept in the result file.
+    DivergenceError
+        A loss became NaN; members finished before, and the last good state of this one, are kept in the result file.
     """
     from aiida_hqe.potentials.committee import Committee
+    from aiida_hqe.training.fit import DivergenceError
     from aiida_hqe.training.train import train_member
 
     settings = files.TrainJob.model_validate_json((directory / files.SETTINGS).read_text())
@@ -37,15 +38,21 @@ def run(directory: Path) -> files.Status:
         def progress(epoch: int, epochs: int, done: int = done, total: int = total) -> None:
             report_progress(directory, done * epochs + epoch, total * epochs)
 
-        committee, history = train_member(
-            frames,
-            settings.potential,
-            settings.training,
-            member=member,
-            seed=settings.seed,
-            initial=initial,
-            progress=progress,
-        )
+        try:
+            committee, history = train_member(
+                frames,
+                settings.potential,
+                settings.training,
+                member=member,
+                seed=settings.seed,
+                initial=initial,
+                progress=progress,
+            )
+        except DivergenceError as error:
+            kept = error.committee
+            if kept is not None and all(one.levels == kept.levels for one in trained):
+                Committee.merge([*trained, kept]).save(directory / files.TRAINED)
+            raise
         trained.append(committee)
         histories.append(history)
         Committee.merge(trained).save(directory / files.TRAINED)

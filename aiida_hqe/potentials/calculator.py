@@ -27,7 +27,8 @@ class CommitteeCalculator(Calculator):
     ----------
     results
         ``energy`` (eV, without the charges among themselves), ``forces`` (n, 3), ``mm_forces`` on the point charges
-        (n_mm, 3), ``charge_gradient`` (n_mm,) eV/e, ``disagreement`` (eV/angstrom) and ``energy_disagreement`` (eV).
+        (n_mm, 3), ``charge_gradient`` (n_mm,) eV/e, ``disagreement`` and, of each atom, ``atom_disagreement`` (n,)
+        (eV/angstrom), and ``energy_disagreement`` (eV).
     """
 
     implemented_properties: ClassVar[list[str]] = [
@@ -36,6 +37,7 @@ class CommitteeCalculator(Calculator):
         "mm_forces",
         "charge_gradient",
         "disagreement",
+        "atom_disagreement",
         "energy_disagreement",
     ]
 

@@ -42,6 +42,8 @@ class Evaluation:
         Standard deviation of the members' energies (eV); 0 for a single member.
     member_deviations
         Each member's force deviation from the mean in the same norm, (K,).
+    atom_disagreement
+        Spread of the members' forces on each QM atom (n_qm,), eV/angstrom.
     """
 
     energy: float
@@ -51,6 +53,7 @@ class Evaluation:
     disagreement: float
     energy_disagreement: float
     member_deviations: Floats
+    atom_disagreement: Floats
 
 
 class Committee:
@@ -215,8 +218,11 @@ class Committee:
         spread = by_level[self.force_level]
         driving = by_level.get("target", spread)
         mean, base = driving.mean(), self._baseline(frame)
-        deviations = _deviations(spread, surroundings) if self.n_members > 1 else np.zeros(1)
+        deviations, atoms = np.zeros(1), np.zeros(frame.n_qm)
         k = max(self.n_members - 1, 1)
+        if self.n_members > 1:
+            deviations, squares = _deviations(spread, surroundings)
+            atoms = np.sqrt(squares / k)
         return Evaluation(
             energy=float(driving.energies.mean()) + base.energy,
             forces=mean.forces(surroundings) + base.forces,
@@ -225,6 +231,7 @@ class Committee:
             disagreement=float(np.sqrt((deviations**2).sum() / k)),
             energy_disagreement=float(np.sqrt(((driving.energies - driving.energies.mean()) ** 2).sum() / k)),
             member_deviations=deviations,
+            atom_disagreement=atoms,
         )
 
     @functools.cached_property
@@ -280,8 +287,9 @@ class Committee:
                 )
 
 
-def _deviations(spread: Derivatives, surroundings: Surroundings) -> Floats:
+def _deviations(spread: Derivatives, surroundings: Surroundings) -> tuple[Floats, Floats]:
+    """Deviation of each member (K,), and the squared deviations on each QM atom, summed over the members (n_qm,)."""
     deviation = spread.deviation()
-    squares = (deviation.forces(surroundings) ** 2).sum(axis=(1, 2))
-    squares += (deviation.mm_forces(surroundings) ** 2).sum(axis=(1, 2))
-    return np.sqrt(squares / len(surroundings.potential))
+    on_atoms = (deviation.forces(surroundings) ** 2).sum(axis=2)
+    on_charges = (deviation.mm_forces(surroundings) ** 2).sum(axis=(1, 2))
+    return np.sqrt((on_atoms.sum(axis=1) + on_charges) / len(surroundings.potential)), on_atoms.sum(axis=0)

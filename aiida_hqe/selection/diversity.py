@@ -32,7 +32,9 @@ def descriptors(frames: Sequence[Frame], reference: Sequence[Frame] = ()) -> tup
     return joined[: len(frames)], joined[len(frames) :]
 
 
-def farthest_points(points: Floats, n_chosen: int, known: Floats, first: int | None = None) -> list[int]:
+def farthest_points(
+    points: Floats, n_chosen: int, known: Floats, first: int | None = None, weights: Floats | None = None
+) -> list[int]:
     """Indices of `n_chosen` points, each the farthest from all chosen before it and from the known ones.
 
     Parameters
@@ -43,12 +45,15 @@ def farthest_points(points: Floats, n_chosen: int, known: Floats, first: int | N
         How many; at most n.
     first
         Where to start; by default the farthest from what is known, or from the centre where nothing is.
+    weights
+        Positive weights (n,) by which distances count; all alike by default.
     """
+    factors = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
     centre = points.mean(axis=0, keepdims=True)
     nearest = np.min([_distances(points, at) for at in (known if len(known) else centre)], axis=0)
     chosen: list[int] = []
     while len(chosen) < min(n_chosen, len(points)):
-        index = int(nearest.argmax()) if chosen or first is None else first
+        index = int((factors * nearest).argmax()) if chosen or first is None else first
         if not chosen and not len(known):
             nearest = np.full(len(points), np.inf)
         chosen.append(index)

@@ -26,7 +26,7 @@ class SelectionSettings(Settings):
     strategy
         ``committee`` flags uncertain frames; ``random`` and ``farthest_point`` are controls that ignore the committee.
     diversity
-        Choose among uncertain frames by farthest-point distance (otherwise by largest bound).
+        Choose among uncertain frames by distance to what is labelled or chosen, times bound (otherwise by largest bound).
     """
 
     target_force_error: Force = Field(0.1, gt=0)

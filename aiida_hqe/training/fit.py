@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aiida_hqe.errors import ConvergenceError
+from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import Potential
 from aiida_hqe.training.batches import Block
 from aiida_hqe.training.feed import Feed, feed
@@ -39,11 +40,20 @@ class Fit:
 
 
 class DivergenceError(ConvergenceError):
-    """The loss is not a number; `best` is the last good fit, and the message names the frames."""
+    """The loss is not a number; the message names the frames.
+
+    Attributes
+    ----------
+    best
+        The last good fit; its validation loss is infinite where there was none.
+    committee
+        The member in its last good state, with what it had learned before; ``None`` where there was none.
+    """
 
     def __init__(self, message: str, best: Fit) -> None:
         super().__init__(message, residual=best.validation)
         self.best = best
+        self.committee: Committee | None = None
 
 
 def fit(

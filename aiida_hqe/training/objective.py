@@ -10,7 +10,8 @@ Both force terms are normalised by the QM atoms, so that distant charges, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
@@ -20,6 +21,11 @@ from aiida_hqe.potentials.graph import Function, record
 from aiida_hqe.potentials.model import Potential
 from aiida_hqe.training.batches import Block
 from aiida_hqe.training.settings import TrainingSettings
+
+GRAPHS = 8
+"""Recorded graphs that are kept, those used last: members of a committee and rounds of a campaign share theirs."""
+
+_graphs: OrderedDict[Hashable, Function] = OrderedDict()
 
 
 def frame_losses(
@@ -69,20 +75,32 @@ class Objective:
         self.network = network
         self.settings = settings
         self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
-        self._graphs: dict[tuple[tuple[int, ...], int], Function] = {}
 
     def loss_and_gradient(self, flat: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         """Losses (B,) of the frames of `block`, and the gradient (P,) of their mean, at parameters (P,)."""
-        key = (block.numbers, len(block))
-        if key not in self._graphs:
-            self._graphs[key] = record(self._function(block.numbers), [flat, *block.tensors])
+        graph = self._graph(flat, block)
         with torch.no_grad():
-            losses, gradient = self._graphs[key](flat, *block.tensors)
+            losses, gradient = graph(flat, self.network.scale, *block.tensors)
         return losses, gradient
+
+    def _graph(self, flat: Tensor, block: Block) -> Function:
+        """The graph for blocks like this one: of what is not an argument it knows architecture, charge and weights."""
+        weights = (self.settings.weight_energy, self.settings.weight_forces, self.settings.weight_mm_forces)
+        shapes = tuple(tensor.shape for tensor in block.tensors)
+        potential = self.network.settings.model_dump_json(), self.network.charge, flat.dtype
+        key = (potential, weights, block.numbers, shapes)
+        if key not in _graphs:
+            _graphs[key] = record(self._function(block.numbers), [flat, self.network.scale, *block.tensors])
+        _graphs.move_to_end(key)
+        while len(_graphs) > GRAPHS:
+            _graphs.popitem(last=False)
+        return _graphs[key]
 
     def errors(self, flat: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         """Losses (B,) and squared errors (B, 3), without recording a graph."""
-        losses, squares = frame_losses(self._energy(flat, block.numbers), block.tensors, self.settings)
+        losses, squares = frame_losses(
+            self._energy(flat, self.network.scale, block.numbers), block.tensors, self.settings
+        )
         return losses.detach(), squares.detach()
 
     def flatten(self, network: Potential) -> Tensor:
@@ -94,14 +112,14 @@ class Objective:
         parts = torch.split(flat, [shape.numel() for shape in self.shapes.values()])
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
-    def _energy(self, flat: Tensor, numbers: tuple[int, ...]) -> Callable[..., Tensor]:
-        state, atoms = self.unflatten(flat), torch.tensor(numbers)
+    def _energy(self, flat: Tensor, scale: Tensor, numbers: tuple[int, ...]) -> Callable[..., Tensor]:
+        state, atoms = self.unflatten(flat) | {"scale": scale}, torch.tensor(numbers)
         return lambda *inputs: functional_call(self.network, state, (atoms, *inputs))
 
     def _function(self, numbers: tuple[int, ...]) -> Function:
-        def function(flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        def function(flat: Tensor, scale: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
             flat = flat.detach().requires_grad_()
-            losses, _ = frame_losses(self._energy(flat, numbers), tensors, self.settings)
+            losses, _ = frame_losses(self._energy(flat, scale, numbers), tensors, self.settings)
             (gradient,) = torch.autograd.grad(losses.mean(), flat)
             return losses.detach(), gradient
 

@@ -34,8 +34,8 @@ def levels_of(frames: Frames) -> list[LevelName]:
     Raises
     ------
     InputError
-        Fewer than two frames, frames without a label, levels, kinds of forces or methods of forces mixed, or several
-        charges or spins.
+        Fewer than two frames, frames without a label, levels, kinds of forces or methods of forces mixed, forces on QM atoms
+        without those on the charges, or several charges or spins.
     """
     if len(frames) < 2:
         raise InputError(f"at least two labelled frames are needed to train (got {len(frames)}): label more")
@@ -50,6 +50,16 @@ def levels_of(frames: Frames) -> list[LevelName]:
             raise InputError(
                 f"one kind of label was expected in a training set ({sum(having)} of {len(frames)} frames have {field};"
                 f" frame {frames[having.index(False)].hash[:12]} has not): label all frames at the same level"
+            )
+    for _, forces, mm_forces in _FIELDS.values():
+        if (
+            getattr(frames[0], forces) is not None
+            and getattr(frames[0], mm_forces) is None
+            and any(f.n_mm for f in frames)
+        ):
+            raise InputError(
+                f"forces on the point charges were expected beside those on QM atoms (got {forces} and no {mm_forces}): label"
+                " the frames with both"
             )
     methods = sorted({str(frame.info.get("force_method", "that of the energies")) for frame in frames})
     if len(methods) > 1:

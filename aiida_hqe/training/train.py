@@ -19,7 +19,7 @@ from aiida_hqe.potentials.stack import reach
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.training.batches import blocks
 from aiida_hqe.training.difference import fit_difference
-from aiida_hqe.training.fit import Fit, Step, fit
+from aiida_hqe.training.fit import DivergenceError, Fit, Step, fit
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import Targets, baseline, difference, levels_of, targets
 
@@ -65,29 +65,20 @@ def train_member(
     ------
     InputError
         The frames cannot train a network together (see `levels_of`), or `initial` is for something else.
-    ConvergenceError
-        The loss became NaN; the message names the frames.
+    DivergenceError
+        The loss became NaN; the message names the frames, and its `committee` holds the last good state, if there was one.
     """
     levels = levels_of(frames)
     frames = with_baseline(frames, potential.baseline)
     learn = training.learn if len(levels) == 2 else "direct"
     course = _Course(frames, potential, training, learn, member, seed, progress, levels, initial)
-    networks: dict[LevelName, Network] = {}
-    for level in levels:
-        networks[level] = course.train(level, networks.get("environment"))
-    summary = {"frames": len(frames), "validation_frames": len(course.held), "levels": course.summary}
-    if "force_method" in frames[0].info:
-        summary["force_method"] = frames[0].info["force_method"]
-    committee = Committee(
-        [Member(member, seed, networks, summary)],
-        settings=potential,
-        learn=learn,
-        elements={int(number) for frame in frames for number in frame.numbers},
-        charge=frames[0].charge,
-        spin=frames[0].spin,
-        ranges=_ranges(frames),
-    )
-    return committee, course.history
+    try:
+        for level in levels:
+            course.train(level)
+    except DivergenceError as error:
+        error.committee = course.committee(diverged=True) if course.networks else None
+        raise
+    return course.committee(), course.history
 
 
 class _Course:
@@ -112,20 +103,49 @@ class _Course:
         self.dtype = torch.float64 if training.precision == "float64" else torch.float32
         self.history: list[Step] = []
         self.summary: dict[str, Any] = {}
+        self.networks: dict[LevelName, Network] = {}
         self._done = 0
 
-    def train(self, level: LevelName, environment: Network | None) -> Network:
-        """Train the network of `level`, after that of the environment."""
+    def committee(self, *, diverged: bool = False) -> Committee:
+        """A committee of this member as far as it is trained; `diverged` tells that it ends in its last good state."""
+        frames = self.frames
+        summary = {"frames": len(frames), "validation_frames": len(self.held), "levels": self.summary}
+        if "force_method" in frames[0].info:
+            summary["force_method"] = frames[0].info["force_method"]
+        if diverged:
+            summary["diverged"] = True
+        return Committee(
+            [Member(self.member, self.seed, self.networks, summary)],
+            settings=self.potential,
+            learn=self.learn,
+            elements={int(number) for frame in frames for number in frame.numbers},
+            charge=frames[0].charge,
+            spin=frames[0].spin,
+            ranges=_ranges(frames),
+        )
+
+    def train(self, level: LevelName) -> None:
+        """Train the network of `level`, after that of the environment; a training that diverges leaves its last good state."""
+        environment = self.networks.get("environment")
         if level == "target" and self.learn == "difference" and environment is not None:
-            return self._difference(environment)
+            self.networks[level] = self._difference(environment)
+            return
         wanted = [self._wanted(frame, level) for frame in self.frames]
         start, network = self._start(level, wanted, environment)
         references = np.array([start.reference(frame.numbers) for frame in self.frames])
-        result = self._fit(level, network, wanted, references)
+        try:
+            result = self._fit(level, network, wanted, references)
+        except DivergenceError as error:
+            if np.isfinite(error.best.validation):
+                self._keep(level, error.best, start, wanted)
+            raise
+        self._keep(level, result, start, wanted)
+
+    def _keep(self, level: LevelName, result: Fit, start: Network, wanted: list[Targets]) -> None:
         self.history += [{"member": self.member, "level": level} | step for step in result.history]
         self.summary[level] = {"validation": result.validation, "epochs": self._epochs(level)}
         state = {name: tensor.detach().clone() for name, tensor in result.network.state_dict().items()}
-        return Network(state, start.references, wanted[0].forces is not None)
+        self.networks[level] = Network(state, start.references, wanted[0].forces is not None)
 
     def _wanted(self, frame: Frame, level: LevelName) -> Targets:
         """What the network is to give: the label, less the baseline if there is one."""

@@ -5,6 +5,7 @@
 Methanol in TIP3P water at 300 K, sampled by the force field from three independent starts; environment labels (PBE/def2-SVP,
 density fitting, grid level 2, in the point charges) of every frame. Single networks are trained on frames of the first two
 trajectories and tested on the third, each with three seeds. Fewer labels than frames will do: what is labelled is used.
+The folder also holds a few frames of the same at 600 K, for ``selection.py``, which reads it as ``calibration.py`` does.
 
 Each step writes its result into FOLDER and goes on where it was interrupted. Figures of the stored run: ``potentials.json``.
 """
@@ -31,26 +32,38 @@ SEED = 2026
 WALKERS, EACH = 3, 100
 """Independent trajectories, and frames of each; those of the last are the test set."""
 
+HOT, HOT_FRAMES = 600.0, (22, 18, 18)
+"""Temperature (K) of a region that is rare at 300 K, and frames of its trajectories; those of the first are not for tests."""
+
 LEVEL = Level.model_validate({"environment": {"xc": "pbe", "basis": "def2-svp", "grid_level": 2, "density_fit": True}})
 
 
 def sample(folder: Path) -> None:
     """Frames of `WALKERS` trajectories, one every 50 fs, taken in turns: a training set of any size has both."""
+    if not (folder / "frames.h5").exists():
+        found = [trajectory(folder, SEED + walker, EACH) for walker in range(WALKERS)]
+        turns = [frame for group in zip(*found[:-1], strict=True) for frame in group]
+        Frames([*turns, *found[-1]]).write(folder / "frames.h5")
+    if not (folder / "hot.h5").exists():
+        hot = [trajectory(folder, SEED + WALKERS + i, count, HOT) for i, count in enumerate(HOT_FRAMES)]
+        Frames(frame for frames in hot for frame in frames).write(folder / "hot.h5")
+
+
+def trajectory(folder: Path, seed: int, count: int, temperature: float = 300.0) -> list[Frame]:
+    """Frames of the force field's dynamics from a start of its own."""
     from aiida_hqe.campaign import template
     from aiida_hqe.campaign.check import check
     from aiida_hqe.dynamics.prepare import prepare
     from aiida_hqe.dynamics.sample import sample as run
 
-    template.copy("methanol-water", folder)
+    if not (folder / "campaign.yaml").exists():
+        template.copy("methanol-water", folder)
     checked = check(folder / "campaign.yaml")
-    settings = checked.campaign.sampling.model_copy(update={"equilibration_steps": 3000})
-    found: list[list[Frame]] = []
-    for walker in range(WALKERS):
-        start = prepare(checked.assembly, settings, SEED + walker)
-        run_of = run(start, settings, None, seed=SEED + walker, steps=100 * EACH, interval=100)
-        found.append([frame.replace(core=0 * frame.core) for frame in run_of.frames][:EACH])
-    turns = [frame for group in zip(*found[:-1], strict=True) for frame in group]
-    Frames([*turns, *found[-1]]).write(folder / "frames.h5")
+    changes = {"equilibration_steps": 3000, "temperature": temperature}
+    settings = checked.campaign.sampling.model_copy(update=changes)
+    start = prepare(checked.assembly, settings, seed)
+    found = run(start, settings, None, seed=seed, steps=100 * count, interval=100)
+    return [frame.replace(core=0 * frame.core) for frame in found.frames][:count]
 
 
 def label_all(folder: Path) -> None:
@@ -58,10 +71,15 @@ def label_all(folder: Path) -> None:
     path = folder / "labels.jsonl"
     done = set(labels(path)) if path.exists() else set()
     with path.open("a") as file:
-        for frame in sorted(Frames.read(folder / "frames.h5"), key=lambda frame: frame.hash):
+        for frame in sorted([*read(folder), *read(folder, "hot.h5")], key=lambda frame: frame.hash):
             if frame.hash not in done:
                 file.write(label(frame, LEVEL, threads=1).model_dump_json() + "\n")
                 file.flush()
+
+
+def read(folder: Path, name: str = "frames.h5") -> Frames:
+    """Frames of a file of `sample`."""
+    return Frames.read(folder / name)
 
 
 def labels(path: Path) -> dict[str, Label]:
@@ -70,13 +88,13 @@ def labels(path: Path) -> dict[str, Label]:
 
 
 SEEDS = (1, 2, 3)
-NETWORK = PotentialSettings(features=32, interactions=2, radial_functions=16, cutoff="5 angstrom")
+NETWORK = PotentialSettings(features=32, interactions=2, radial_functions=16, cutoff="5 angstrom", first_response=0.1)
 UPDATES = 3000
 """Steps of the optimizer, the same for every arm and every number of frames."""
 
 ARMS: dict[str, tuple[int, dict[str, str]]] = {
-    "blind": (200, {"environment": "blind"}),
     "potential and field": (200, {}),
+    "blind": (200, {"environment": "blind"}),
     "potential and field, 50": (50, {}),
     "on GFN2-xTB, 50": (50, {"baseline": "gfn2-xtb"}),
     "FieldSchNet": (200, {"representation": "fieldschnet"}),
@@ -89,35 +107,54 @@ ARMS: dict[str, tuple[int, dict[str, str]]] = {
 
 
 def learn(folder: Path) -> None:
-    """Train and test every arm that ``results.jsonl`` lacks, seed by seed; the baseline needs the extra ``xtb``."""
+    """Train and test what ``results.jsonl`` lacks, arm by arm; the baselines need the extra ``xtb``."""
     path = folder / "results.jsonl"
     done = {(entry["arm"], entry["seed"]) for entry in results(path)} if path.exists() else set()
     training, test = split(folder)
-    for seed in SEEDS:
-        for arm, (count, changes) in ARMS.items():
+    for arm, (count, changes) in ARMS.items():
+        for seed in SEEDS:
             if (arm, seed) not in done:
                 with path.open("a") as file:
-                    file.write(json.dumps(outcome(training[:count], test, arm, changes, seed)) + "\n")
+                    chosen = training[:: max(1, len(training) // count)][:count]
+                    file.write(json.dumps(outcome(folder, chosen, test, arm, changes, seed)) + "\n")
 
 
 def split(folder: Path) -> tuple[list[Frame], list[Frame]]:
     """Labelled frames of the first trajectories, in the order of time, and of the last."""
-    frames, known = Frames.read(folder / "frames.h5"), labels(folder / "labels.jsonl")
-    good = [(f, known[f.hash].apply(f)) for f in frames if f.hash in known and known[f.hash].status == "ok"]
-    parts = [[f for _, f in good if (f.info["seed"] == SEED + WALKERS - 1) == last] for last in (False, True)]
-    return parts[0], parts[1]
+    good, last = labelled(folder), SEED + WALKERS - 1
+    return [f for f in good if f.info["seed"] != last], [f for f in good if f.info["seed"] == last]
+
+
+def labelled(folder: Path, name: str = "frames.h5") -> list[Frame]:
+    """Those frames of a file that have a good label, with it."""
+    known = labels(folder / "labels.jsonl")
+    return [known[f.hash].apply(f) for f in read(folder, name) if f.hash in known and known[f.hash].status == "ok"]
+
+
+def network(changes: dict[str, str]) -> PotentialSettings:
+    """`NETWORK` with `changes`."""
+    return NETWORK.model_validate({**NETWORK.model_dump(), **changes})
+
+
+def schedule(count: int, updates: int = UPDATES) -> TrainingSettings:
+    """Training of this many steps on `count` frames, a tenth of which decides which state is kept."""
+    return TrainingSettings(members=10, batch_size=4, epochs=max(1, round(updates * 4 / count)), learning_rate=5e-3)
+
+
+def member_file(folder: Path, arm: str, count: int, seed: int) -> Path:
+    """Where a trained network is kept: those of one arm are members of a committee (`calibration.py`)."""
+    return folder / f"{arm.replace(' ', '_')}_{count}_{seed}.safetensors"
 
 
 def outcome(
-    training: list[Frame], test: list[Frame], arm: str, changes: dict[str, str], seed: int
+    folder: Path, training: list[Frame], test: list[Frame], arm: str, changes: dict[str, str], seed: int
 ) -> dict[str, float | str]:
     """Mean absolute errors of one network (meV/angstrom, meV), and the CPU seconds of its training."""
-    potential = NETWORK.model_validate({**NETWORK.model_dump(), **changes})
-    epochs = max(1, round(UPDATES * 4 / len(training)))
-    settings = TrainingSettings(members=10, batch_size=4, epochs=epochs, learning_rate=5e-3)
-    start = time.process_time()
-    committee, _ = train_member(with_baseline(training, potential.baseline), potential, settings, member=0, seed=seed)
+    potential, start = network(changes), time.process_time()
+    frames = with_baseline(training, potential.baseline)
+    committee, _ = train_member(frames, potential, schedule(len(training)), member=seed, seed=SEED)
     seconds = time.process_time() - start
+    committee.save(member_file(folder, arm, len(training), seed))
     found = [committee.predict(frame) for frame in test]
     energies = [
         float(p.environment_energies[0]) - float(f.environment_energy or 0.0) for p, f in zip(found, test, strict=True)

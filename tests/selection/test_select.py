@@ -188,3 +188,21 @@ def test_farthest_points_on_a_line() -> None:
     assert farthest_points(points, 2, np.zeros((0, 1)), first=0) == [0, 3]
     assert sorted(farthest_points(points, 9, np.zeros((0, 1)))) == [0, 1, 2, 3, 4]
     assert sorted(farthest_points(np.zeros((4, 2)), 4, np.zeros((1, 2)))) == [0, 1, 2, 3]
+
+
+def test_of_equally_distant_points_the_weightier_and_of_equally_weighty_the_farther_is_taken() -> None:
+    points = np.array([[0.0], [1.0], [-1.0], [3.0]])
+    assert farthest_points(points[:3], 2, np.array([[0.0]]), weights=np.array([1.0, 1.0, 2.0])) == [2, 1]
+    assert farthest_points(points, 1, np.array([[0.0]]), weights=np.array([1.0, 4.0, 1.0, 1.0])) == [1]
+    assert farthest_points(points, 3, points[:1], weights=np.full(4, 7.0)) == farthest_points(points, 3, points[:1])
+    twins = np.array([[5.0], [5.0], [1.0]])
+    assert farthest_points(twins, 2, np.array([[0.0]]), first=0, weights=np.array([9.0, 8.9, 0.1])) == [0, 2]
+
+
+def test_of_two_outliers_equally_far_diversity_takes_the_one_of_larger_bound() -> None:
+    pool = [_water(0.0, 0, disagreement=0.9), _water(0.51, 1, disagreement=0.2), _water(0.5, 2, disagreement=0.6)]
+    crowd = [_water(0.001 * i, 10 + i, disagreement=0.8) for i in range(1, 6)]
+    chosen = select(Frames([*pool, *crowd]), CALIBRATION, _settings(batch=2), seed=0)
+    assert [frame.info["step"] for frame in chosen.frames] == [0, 2]
+    controls = select(Frames([*pool, *crowd]), CALIBRATION, _settings(batch=2, diversity=False), seed=0)
+    assert controls.frames[1].info["step"] >= 10

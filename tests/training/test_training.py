@@ -18,6 +18,7 @@ from aiida_hqe.jobs.train import run as run_train
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.training import objective as objectives
 from aiida_hqe.training.batches import Block, blocks
 from aiida_hqe.training.objective import Objective
 from aiida_hqe.training.targets import targets
@@ -179,6 +180,49 @@ def test_a_step_that_is_not_finite_goes_back_at_half_the_learning_rate(
     assert all(np.isfinite(step["validation"]) for step in history)
 
 
+def test_a_job_that_diverges_keeps_the_members_before_and_the_last_good_state(
+    environment: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, calls = Objective.loss_and_gradient, []
+
+    def soon_infinite(self: Objective, flat: torch.Tensor, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, gradient = true(self, flat, block)
+        calls.append(1)
+        bad = torch.full_like(loss, torch.nan) if len(calls) > 30 else loss  # in the middle of the second member
+        return bad, gradient
+
+    few = Frames(environment[:5])
+    few.write(tmp_path / files.FRAMES)
+    brief = SHORT.model_copy(update={"epochs": 20})
+    job = files.TrainJob(potential=SMALL, training=brief, members=[0, 1], seed=3)
+    files.write_settings(tmp_path, files.SETTINGS, job)
+    monkeypatch.setattr(Objective, "loss_and_gradient", soon_infinite)
+    with pytest.raises(ConvergenceError, match="|".join(name[:12] for name in few.hashes)):
+        run_train(tmp_path)
+    kept = Committee.load(tmp_path / files.TRAINED)
+    assert [member.number for member in kept.members] == [0, 1]
+    assert [member.summary.get("diverged") for member in kept.members] == [None, True]
+    monkeypatch.undo()
+    until, _ = train_member(few, SMALL, brief, member=1, seed=3)
+    found, whole = (one.predict(few[0]).forces[-1] for one in (kept, until))
+    assert np.isfinite(found).all()
+    assert np.isfinite(kept.members[1].summary["levels"]["environment"]["validation"])
+    assert np.abs(found - whole).max() > 0
+
+
+def test_members_of_one_process_are_those_of_processes_of_their_own(environment: Frames) -> None:
+    """Recorded graphs are kept from one training to the next, and know nothing of the first one's scale and labels."""
+    brief, few, other = SHORT.model_copy(update={"epochs": 3}), Frames(environment[:6]), Frames(environment[6:12])
+    shrunk = Frames(f.replace(environment_forces=0.01 * f.environment_forces) for f in other)
+    objectives._graphs.clear()
+    train_member(few, SMALL, brief, member=0, seed=3)
+    after = train_member(shrunk, SMALL, brief, member=1, seed=3)[0].predict(few[0])
+    assert len(objectives._graphs) == 1
+    objectives._graphs.clear()
+    alone = train_member(shrunk, SMALL, brief, member=1, seed=3)[0].predict(few[0])
+    np.testing.assert_array_equal(after.forces, alone.forces)
+
+
 def test_unlabelled_mixed_and_too_few_frames_are_refused(methanol: Frames, environment: Frames) -> None:
     def train(frames: list[object], message: str) -> None:
         with pytest.raises(InputError, match=message):
@@ -188,6 +232,8 @@ def test_unlabelled_mixed_and_too_few_frames_are_refused(methanol: Frames, envir
     train([methanol[0], methanol[1].unlabelled()], "has none")
     train([methanol[0], environment[1]], "1 of 2 frames have energy")
     train([methanol[0], methanol[1].replace(environment_mm_forces=None)], "environment_mm_forces")
+    blind = [frame.replace(environment_mm_forces=None) for frame in environment[:2]]
+    train(blind, "forces on the point charges .* no environment_mm_forces.* label")
     train([environment[0], environment[1].replace(charge=1, spin=1)], "one charge and spin")
 
 
