@@ -93,13 +93,14 @@ def flags(prefix: str) -> list[Flag]:
 def _flags(row: dict[str, Any], inputs: dict[str, str], prefix: str) -> Iterator[Flag]:
     """The frames of one selection whose hash begins with `prefix`."""
     for frame in beginning_with(row["flagged"]["*"], prefix):
+        said: dict[str, Any] = {name: frame.info.get(name) for name in ("reason", "disagreement", "bound", "threshold")}
         yield Flag(
             frame=frame.hash,
             campaign=row["campaign"]["id"],
             select=row["select"]["id"],
             committee=inputs.get("committee"),
             calibration=inputs.get("calibration"),
-            **{name: frame.info.get(name) for name in ("reason", "disagreement", "bound", "threshold")},
+            **said,
         )
 
 

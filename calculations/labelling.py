@@ -110,7 +110,7 @@ def reuse(frames: FramesData, **earlier: FramesData) -> dict[str, FramesData]:
         ``frames``: those whose configuration `earlier` holds, with its label and cost, and their own info; ``missing``:
         the others. Each only if it has a frame.
     """
-    wanted, labels = frames.rows, {}
+    wanted, labels = frames.rows, dict[str, Frame]()
     for name in sorted(earlier):
         held = {key: row for key, row in earlier[name].rows.items() if key in wanted and key not in labels}
         labels |= dict(zip(held, earlier[name].take(list(held.values())), strict=True))

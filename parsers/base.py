@@ -110,7 +110,7 @@ class HQEParser(Parser):
 
 def said_by_slurm(stderr: str) -> str | None:
     """Why SLURM ended a job, in a word, by the standard error of the job; ``None`` where it did not."""
-    said = [line.lower() for line in stderr.splitlines() if line.startswith(("slurmstepd:", "srun:"))]
+    said = [line.lower() for line in stderr.splitlines() if line.startswith(("slurmstepd", "srun"))]
     return next((cause for line in said for phrase, cause in _SLURM.items() if phrase in line), None)
 
 

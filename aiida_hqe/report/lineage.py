@@ -110,7 +110,9 @@ def held_out(pk: int) -> set[str]:
         filters={"or": [{"process_type": {"like": f"%functions.{name}"}} for name in ("partition", "divide")]},
         tag="division",
     )
-    query.append(FramesData, with_incoming="division", edge_filters={"label": "added_held_out"}, project="attributes.index")
+    query.append(
+        FramesData, with_incoming="division", edge_filters={"label": "added_held_out"}, project="attributes.index"
+    )
     return {key for index in query.all(flat=True) for key in provenance.beginnings(index)}
 
 

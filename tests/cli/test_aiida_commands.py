@@ -303,7 +303,12 @@ def test_progress_prints_plain_lines_where_there_is_no_terminal(
 
 @pytest.mark.parametrize(
     ("done", "seconds", "words"),
-    [(0, 60, "labelling 0/12"), (11, 330, "about 30 s left"), (4, 300, "about 10 min left"), (1, 3600, "about 11 h left")],
+    [
+        (0, 60, "labelling 0/12"),
+        (11, 330, "about 30 s left"),
+        (4, 300, "about 10 min left"),
+        (1, 3600, "about 11 h left"),
+    ],
 )
 def test_the_time_left_is_told_as_soon_as_something_is_done(
     hqe_code: Any, done: int, seconds: float, words: str

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aiida_hqe.errors import InputError
 
 OPEN = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from aiida_hqe.cli import profile
 folder = profile.enter(Path(sys.argv[1]))
@@ -82,8 +84,11 @@ def test_doctor_without_a_profile_names_the_command_that_makes_one(
     }
 
 
-def test_doctor_lists_broker_code_and_caching_with_their_repairs(aiida_profile: Any) -> None:
-    result = CliRunner().invoke(main, ["doctor", "-p", aiida_profile.name, "--json"])
+def test_doctor_lists_broker_code_and_caching_with_their_repairs(
+    aiida_config: Any, aiida_profile_factory: Callable[..., Any]
+) -> None:
+    with aiida_profile_factory(aiida_config) as empty:
+        result = CliRunner().invoke(main, ["doctor", "-p", empty.name, "--json"])
     findings = {item["name"]: item for item in json.loads(result.output)}
     assert result.exit_code == 1
     assert findings["profile"]["state"] == findings["storage"]["state"] == "ok"

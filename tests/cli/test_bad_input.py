@@ -31,7 +31,7 @@ CAMPAIGN = {
     "core index out of range": ("atoms: [4, 5]", "atoms: [6]", "0 to 5"),
     "odd electrons": ("spin: 0", "spin: 1", "spin is 2S"),
     "charge against the force field": ("charge: 0 ", "charge: -1 ", "force field"),
-    "cut bond": ("{residues: [MOH]}", "{atoms: [0, 4, 5]}", "link atoms"),
+    "cut bond": ("{residues: [MOH]}", "{atoms: [0, 4, 5]}", "C-C single bond"),
     "core outside the QM region": ("{residues: [MOH]}", "{atoms: [0, 1, 2, 3]}", "add it to system.qm"),
     "cutoff above half the box": ("cutoff: 8.5 angstrom", "cutoff: 11 angstrom", "box"),
     "residue without parameters": ("[methanol.xml, tip3p.xml]", "[tip3p.xml]", "parameters"),

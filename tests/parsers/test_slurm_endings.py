@@ -11,8 +11,8 @@ from aiida_hqe.parsers.base import said_by_slurm
     ("line", "cause"),
     [
         ("slurmstepd: error: *** JOB 12 ON node CANCELLED AT 2026-11-21T09:00:00 DUE TO TIME LIMIT ***", "walltime"),
-        ("slurmstepd: error: StepId=12.batch exceeded memory limit (162480128 > 102400000), being killed", "memory"),
-        ("slurmstepd: error: Detected 1 oom_kill event in StepId=12.batch. Some of the step tasks have been OOM Killed.", "memory"),
+        ("slurmstepd-node: error: StepId=12.batch exceeded memory limit (162480128 > 102400000), being killed", "memory"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=12.batch.", "memory"),
         ("slurmstepd: error: *** JOB 12 ON node CANCELLED AT 2026-11-21T09:00:00 DUE TO NODE FAILURE ***", "node failure"),
         ("slurmstepd: error: *** JOB 12 ON node CANCELLED AT 2026-11-21T09:00:00 ***", None),
     ],

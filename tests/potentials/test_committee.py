@@ -22,6 +22,7 @@ from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.storage import checksum
 from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.selection.disagreement import per_atom
 
 
 def test_replayed_graph_gives_the_energy_of_the_schnetpack_modules(frame: Frame) -> None:
@@ -207,6 +208,8 @@ def test_ase_calculator_gives_what_the_committee_gives(committee: Committee, fra
     assert atoms.get_potential_energy() == expected.energy
     np.testing.assert_array_equal(atoms.get_forces(), expected.forces)
     np.testing.assert_array_equal(atoms.calc.results["mm_forces"], expected.mm_forces)
+    members = committee.predict(frame).environment_forces
+    np.testing.assert_allclose(atoms.calc.results["atom_disagreement"], per_atom(members), rtol=1e-9)
     atoms.calc.set_charges(frame.mm_positions, 0 * frame.mm_charges)
     assert atoms.get_potential_energy() != expected.energy
 
