@@ -117,7 +117,7 @@ bench: .venv/.tests  ## the benchmarks: they measure, and judge nothing
 clean:  ## removes what the targets above made, except .venv; stops the demo's daemon first
 	@if [ -d .demo ] && [ -x $(BIN)/aiida-hqe ]; then AIIDA_PATH="$(CURDIR)/.demo" $(BIN)/verdi daemon stop >/dev/null 2>&1 || true; fi
 	services/stop
-	rm -rf services/.run .cache .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .cache .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 distclean: clean  ## the same, and .venv
 	rm -rf .venv

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from cheap_campaign import CHEAP, SYSTEM
@@ -25,11 +27,45 @@ CAMPAIGN: dict[str, Any] = CHEAP | {
 """The cheap campaign as a file, of one round."""
 
 
-def ports() -> dict[str, str]:
-    """Ports of the services, as `services/ports` sets them."""
-    script = f". {SERVICES / 'ports'}; set | grep _PORT="
-    lines = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+PATIENCE = 600.0
+"""Seconds that a test waits for something that takes a few on a quiet machine."""
+
+T = TypeVar("T")
+
+
+def services() -> dict[str, str]:
+    """Ports and folder of the services, as `services/common` sets them."""
+    script = f". {SERVICES / 'common'}; set | grep -E '^[A-Z]+_(PORT|FOLDER)='"
+    lines = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
     return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+
+def stop(*names: str) -> None:
+    """Stop some of the services."""
+    subprocess.run([str(SERVICES / "stop"), *names], check=True, timeout=PATIENCE)
+
+
+def start(*names: str) -> None:
+    """Start them again, with the data that they had."""
+    subprocess.run([str(SERVICES / "start"), *names], check=True, timeout=PATIENCE, capture_output=True)
+
+
+def slurm(*command: str) -> str:
+    """Output of a command of SLURM."""
+    home = Path(services()["SERVICES_FOLDER"]) / "sshd" / "home"
+    ssh = ["ssh", "-F", str(home / ".ssh" / "config"), "hqe-cluster", *command]
+    return subprocess.run(ssh, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+
+
+def until(what: str, look: Callable[[], T]) -> T:
+    """The first true answer of `look`; the test fails where there is none in time."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not seen in {PATIENCE:g} s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +110,15 @@ class Installation:
         script.write_text(f"from aiida import orm\n{line}\n")
         return self.run("verdi", "run", script)
 
-    def campaign(self, code: str, **changes: Any) -> int:
-        """Submit the cheap campaign, stay until it has ended well, and return its pk."""
+    def submit(self, code: str, **changes: Any) -> int:
+        """Submit the cheap campaign, and return its pk."""
         directory = self.folder / f"campaign-{len(list(self.folder.glob('campaign-*')))}"
         file = template.copy("methanol-water", directory)[0]
         file.write_text(yaml.safe_dump(CAMPAIGN | changes, sort_keys=False))
-        told = self.run("aiida-hqe", "submit", file, "--code", code, "--watch")
-        return int(told.split("as campaign ")[1].split()[0])
+        return int(self.run("aiida-hqe", "submit", file, "--code", code).split("as campaign ")[1].split()[0])
+
+    def campaign(self, code: str, **changes: Any) -> int:
+        """Run the cheap campaign to its good end, and return its pk."""
+        pk = self.submit(code, **changes)
+        self.run("aiida-hqe", "watch", pk)
+        return pk
