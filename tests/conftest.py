@@ -35,11 +35,15 @@ def aiida_profile(aiida_config: Any, aiida_profile_factory: Callable[..., Any]) 
         yield profile
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hqe_code(aiida_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The code ``hqe-job`` of this environment on this machine, polled without pause."""
-    from aiida import orm
+    """The code ``hqe-job`` of this environment on this machine, polled without pause; anew where a test cleaned the profile."""
+    from aiida import common, orm
 
+    try:
+        return orm.load_code("hqe-job@here")
+    except common.NotExistent:
+        pass
     computer = orm.Computer(
         label="here",
         hostname="localhost",

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from aiida_hqe.errors import InputError
 
 OPEN = """
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from aiida_hqe.cli import profile
 folder = profile.enter(Path(sys.argv[1]))
@@ -84,11 +82,8 @@ def test_doctor_without_a_profile_names_the_command_that_makes_one(
     }
 
 
-def test_doctor_lists_broker_code_and_caching_with_their_repairs(
-    aiida_config: Any, aiida_profile_factory: Callable[..., Any]
-) -> None:
-    with aiida_profile_factory(aiida_config) as empty:
-        result = CliRunner().invoke(main, ["doctor", "-p", empty.name, "--json"])
+def test_doctor_lists_broker_code_and_caching_with_their_repairs(aiida_profile_clean: Any) -> None:
+    result = CliRunner().invoke(main, ["doctor", "-p", aiida_profile_clean.name, "--json"])
     findings = {item["name"]: item for item in json.loads(result.output)}
     assert result.exit_code == 1
     assert findings["profile"]["state"] == findings["storage"]["state"] == "ok"

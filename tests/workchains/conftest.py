@@ -11,7 +11,7 @@ import aiida_hqe.campaign
 TEMPLATE = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cheap_builder(hqe_code: Any) -> Any:
     """Builder of a whole campaign at a cheap but real level; anew at each call."""
     from aiida_hqe.workchains.campaign import CampaignWorkChain
