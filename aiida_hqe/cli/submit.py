@@ -76,7 +76,7 @@ def require_daemon() -> None:
             f"a profile with a broker was expected ({error}): run `verdi profile configure-broker`"
         ) from error
     if not alive:
-        raise ResourceError("the daemon of AiiDA does not run: start it with `verdi daemon start 2`")
+        raise ResourceError("the daemon of AiiDA does not run: start it with `verdi daemon start`")
 
 
 def load_code(label: str) -> AbstractCode:

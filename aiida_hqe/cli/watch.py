@@ -99,7 +99,7 @@ def wait(pk: int, progress: Progress) -> State:
 
 def _daemon_died(client: DaemonClient, pk: int) -> ResourceError:
     return ResourceError(
-        f"the daemon stopped while campaign {pk} was running: start it with `verdi daemon start 2` and the campaign goes on;"
+        f"the daemon stopped while campaign {pk} was running: start it with `verdi daemon start` and the campaign goes on;"
         f" its log is {client.daemon_log_file}"
     )
 
