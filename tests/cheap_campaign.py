@@ -22,6 +22,7 @@ CHEAP: dict[str, Any] = {
         "environment": {"xc": "pbe", "basis": "sto-3g", "grid_level": 0, "density_fit": False},
         "core": {"method": "mp2", "frozen_core": False, "density_fit": False},
         "embedding": {"core_orbitals": [5]},
+        "forces": "none",
     },
     "potential": {"features": 8, "interactions": 1, "radial_functions": 8},
     "training": {"members": 2, "epochs": 200, "warm_epochs": 100, "target_epochs": 10, "held_out": 0.4},
