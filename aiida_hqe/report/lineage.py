@@ -117,7 +117,7 @@ def held_out(pk: int) -> set[str]:
 
 
 def lineage(pk: int, prefix: str | None = None) -> list[dict[str, Any]]:
-    """What is known of each labelled frame of campaign `pk`, in the order of labelling.
+    """What is known of each labelled frame of campaign `pk`, by round and rank; frames that it was given come first.
 
     Parameters
     ----------
@@ -144,9 +144,10 @@ def lineage(pk: int, prefix: str | None = None) -> list[dict[str, Any]]:
             expected_by, errors = _expected(item, here)
             places |= {frame.hash: (item, errors.get(frame.hash), expected_by) for frame in here}
     kept = held_out(pk)
-    return [
+    entries = [
         _entry(frame, pk, job, places.get(frame.hash), provenance.beginning(frame) in kept) for job, frame in labelled
     ]
+    return sorted(entries, key=lambda entry: (-1 if entry["round"] is None else entry["round"], entry["rank"] or 0))
 
 
 def _entry(
