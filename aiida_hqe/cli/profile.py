@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiida_hqe.cli import broker
 from aiida_hqe.errors import InputError, ResourceError
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def daemon(workers: int = 2) -> Iterator[DaemonClient]:
 
     client = get_daemon_client()
     stop(client)
+    broker.sweep(client.profile)
     try:
         client.start_daemon(workers)
         yield client

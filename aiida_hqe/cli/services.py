@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from aiida_hqe.cli import profile
+from aiida_hqe.cli import broker, profile
 
 if TYPE_CHECKING:
     from aiida.manage.configuration import Profile
@@ -91,12 +91,30 @@ def look_at_broker(loaded: Profile) -> Iterator[Finding]:
             message = f"RabbitMQ does not answer at {host}:{port} ({fault})"
             repair = "start RabbitMQ there; a daemon of several workers: stop it before that, and start it after"
             yield Finding("broker", "missing", message, repair)
+    elif kind == broker.KIND:
+        yield look_at_own_broker(loaded)
     else:
-        yield Finding("broker", "ok", kind + (" (runs with the daemon)" if kind == "core.zeromq" else ""))
+        yield Finding("broker", "ok", kind)
     yield look_at_daemon(kind)
 
 
-def look_at_daemon(broker: str) -> Finding:
+def look_at_own_broker(loaded: Profile) -> Finding:
+    """The broker that runs with the daemon: nothing left of one that was killed, and the workers hang on it."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    runs = profile.running(get_daemon_client())
+    left = broker.leftovers(loaded)
+    if left:
+        remove = "rm -f " + " ".join(shlex.quote(str(path)) for path in left)
+        repair = f"verdi daemon stop; {remove}; verdi daemon start" if runs else remove
+        return Finding("broker", "missing", "it was killed: workers may wait for it where it was, for ever", repair)
+    if runs and broker.workers(loaded) == 0:
+        message = "no worker of the daemon hangs on it: where it stays so, nothing goes on"
+        return Finding("broker", "missing", message, "verdi daemon restart")
+    return Finding("broker", "ok", f"{broker.KIND} (runs with the daemon)")
+
+
+def look_at_daemon(kind: str) -> Finding:
     """Daemon of the loaded profile.
 
     RabbitMQ hands a task whose worker lost its connection to any worker, and AiiDA has no lock on a process: where the broker
@@ -110,10 +128,10 @@ def look_at_daemon(broker: str) -> Finding:
             "daemon",
             "missing",
             "it does not run",
-            "verdi daemon start 2" if broker == "core.zeromq" else "verdi daemon start",
+            "verdi daemon start 2" if kind == broker.KIND else "verdi daemon start",
         )
     workers = number_of_workers(int(client.get_daemon_pid() or 0))
-    if broker == "core.rabbitmq" and workers > 1:
+    if kind == "core.rabbitmq" and workers > 1:
         message = f"has {workers} workers: where RabbitMQ restarts, two may go on with one process, and break it"
         return Finding("daemon", "optional", message, f"verdi daemon decr {workers - 1}")
     return Finding("daemon", "ok", f"runs as process {client.get_daemon_pid()}; log {client.daemon_log_file}")

@@ -81,6 +81,10 @@ class Campaign:
         """The workers of the daemon."""
         return [found for found in self.processes() if _words(found)[-2:] == ["daemon", "worker"]]
 
+    def broker(self) -> psutil.Process:
+        """The broker of the daemon."""
+        return next(found for found in self.processes() if "broker" in _words(found))
+
     def job(self, name: str) -> psutil.Process | None:
         """The job `name` that runs."""
         ending = ["hqe-job", name]
@@ -118,10 +122,23 @@ class Campaign:
 
     def start_daemon(self) -> None:
         """Start the daemon again."""
-        verdi = Path(sys.executable).parent / "verdi"
-        command = [str(verdi), "daemon", "start", "1"]
-        ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, cwd=self.folder)
+        self._shell("verdi daemon start 1")
+
+    def repair(self, what: str) -> None:
+        """Do what `doctor` says of the part `what`, once it finds a fault of it."""
+
+        def found() -> str | None:
+            findings = json.loads(self._shell("aiida-hqe doctor --json || true"))
+            return next((finding["repair"] for finding in findings if finding["name"] == what), None)
+
+        self._shell(self.wait_for(found))
+
+    def _shell(self, command: str) -> str:
+        ended = subprocess.run(
+            command, shell=True, env=self.environment, capture_output=True, text=True, cwd=self.folder
+        )
         assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
 
     def log(self) -> str:
         """What the campaign and the daemon said last."""

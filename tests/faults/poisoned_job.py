@@ -1,11 +1,13 @@
-"""``hqe-job`` that makes one real frame impossible to label: ``python poisoned_job.py scf|nan JOB``.
+"""``hqe-job`` with one fault in its labels: ``python poisoned_job.py scf|nan|slow HASH JOB``.
 
-It is the frame with the lowest hash of the batch. Everything else is the job itself, and so is what it does about that frame.
+The frame whose hash begins with HASH cannot be labelled, or takes two seconds more (all frames, where HASH is empty).
+Everything else is the job itself, and so is what it does about that frame.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,13 @@ def with_nan(frame: Frame, level: Any) -> Label:
     return label(damaged, level)
 
 
+def slowly(frame: Frame, level: Any) -> Label:
+    """Label, and take two seconds more."""
+    time.sleep(2.0)
+    return label(frame, level)
+
+
 if __name__ == "__main__":
-    poison = {"scf": without_cycles, "nan": with_nan}[sys.argv[1]]
+    poison = {"scf": without_cycles, "nan": with_nan, "slow": slowly}[sys.argv[1]]
     job.label = lambda frame, level: (poison if frame.hash.startswith(sys.argv[2]) else label)(frame, level)
     sys.exit(main.main(sys.argv[3:]))

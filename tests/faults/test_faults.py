@@ -50,6 +50,15 @@ def labelling(campaign: Campaign, at_least: int = 1) -> Any:
     return campaign.wait_for(found)
 
 
+def poisoned(folder: Path, poison: str, frame: str) -> str:
+    """A program in place of ``hqe-job``, see `poisoned_job`."""
+    script = folder / "hqe-job"
+    command = [sys.executable, str(HERE / "poisoned_job.py"), poison, frame]
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
 def test_a_killed_label_job_loses_the_frame_it_worked_on_and_no_other(
     start: Start, undisturbed: dict[str, Any]
 ) -> None:
@@ -78,7 +87,19 @@ def test_a_killed_daemon_goes_on_where_it_was_when_it_is_started_again(
     campaign = start(**FIRST_SET)
     labelling(campaign)
     campaign.kill_daemon()
+    campaign.repair("broker")
     campaign.start_daemon()
+    left = sound(campaign, undisturbed)
+    assert left["jobs"] == {"PrepareCalculation": 1, "SampleCalculation": 1, "LabelCalculation": 1}
+
+
+def test_a_killed_broker_stops_nothing_once_the_daemon_is_started_again(
+    start: Start, undisturbed: dict[str, Any]
+) -> None:
+    campaign = start(**FIRST_SET)
+    labelling(campaign)
+    kill(campaign.broker())
+    campaign.repair("broker")
     left = sound(campaign, undisturbed)
     assert left["jobs"] == {"PrepareCalculation": 1, "SampleCalculation": 1, "LabelCalculation": 1}
 
@@ -100,11 +121,7 @@ def test_a_frame_that_cannot_be_labelled_is_quarantined_with_its_reason(
     start: Start, undisturbed: dict[str, Any], tmp_path: Path, poison: str, reason: str
 ) -> None:
     frame = undisturbed["sets"][0][0]
-    script = tmp_path / "hqe-job"
-    command = [sys.executable, str(HERE / "poisoned_job.py"), poison, frame[:20]]
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-    script.chmod(0o755)
-    campaign = start(executable=str(script), **FIRST_SET)
+    campaign = start(executable=poisoned(tmp_path, poison, frame[:20]), **FIRST_SET)
     left = campaign.end()
     assert left["ended"][:2] == ["finished", 0], (left["ended"], campaign.log())
     assert list(left["failed"]) == [frame]
@@ -166,11 +183,13 @@ def test_a_full_disk_ends_a_job_and_the_campaign_goes_on_when_there_is_room(
     assert "is full" in message
 
 
-def test_frames_that_the_walltime_left_out_go_to_the_next_job(start: Start, undisturbed: dict[str, Any]) -> None:
-    seconds = undisturbed["label_seconds"]
-    campaign = start(
-        changes={"resources": {"parallel_jobs": 1, "walltime": f"{max(3, int(0.6 * seconds))} s"}}, **FIRST_SET
-    )
+def test_frames_that_the_walltime_left_out_go_to_the_next_job(
+    start: Start, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    # ten frames take twenty seconds at least, on the fastest machine: the first job cannot make them all
+    script = poisoned(tmp_path, "slow", "")
+    changes = {"resources": {"parallel_jobs": 1, "walltime": "15 s"}}
+    campaign = start(executable=script, changes=changes, **FIRST_SET)
     left = campaign.end()
     assert left["ended"][:2] == ["finished", 0], (left["ended"], campaign.log())
     assert left["sets"] == undisturbed["sets"][:1]

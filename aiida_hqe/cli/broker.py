@@ -1,0 +1,63 @@
+"""What AiiDA's own broker (ZeroMQ) leaves behind when it is killed, and whether the workers of a daemon hang on one that lives.
+
+A broker listens at a new address each time it starts, and writes it into a file that a worker reads once, when it starts. A
+broker that is killed leaves that file. A worker of the next daemon that comes to it before the next broker does then waits at
+an address where nothing listens, and every process of the profile waits with it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiida.manage.configuration import Profile
+
+KIND = "core.zeromq"
+"""Name of this broker among AiiDA's plugins."""
+
+
+def leftovers(profile: Profile) -> list[Path]:
+    """Files of a broker of `profile` that does not run any more, empty where it runs or ended as it should."""
+    if profile.process_control_backend != KIND:
+        return []
+    layout = _layout(profile)
+    if _runs(layout):
+        return []
+    files = (layout.pid_file, layout.sockets_file, layout.status_file)
+    return [path for path in files if path.is_file()]
+
+
+def sweep(profile: Profile) -> None:
+    """Remove `leftovers`, so that the workers of the next daemon wait for its broker."""
+    for path in leftovers(profile):
+        path.unlink(missing_ok=True)
+
+
+def workers(profile: Profile) -> int | None:
+    """How many workers hang on the broker of `profile`, by its own count of the last seconds; ``None`` where none runs."""
+    layout = _layout(profile)
+    try:
+        status = json.loads(layout.status_file.read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+    return int(status["task_subscribers"]) if _runs(layout) else None
+
+
+def _layout(profile: Profile) -> Any:
+    from aiida.brokers.zeromq.service import ZeromqBrokerService
+    from aiida.manage.configuration import get_config
+
+    return ZeromqBrokerService.FilepathLayout(get_config().filepaths(profile)["broker_service"]["dir"])
+
+
+def _runs(layout: Any) -> bool:
+    """Whether the process of the pid file is this broker: after a reboot its number may be another's."""
+    import psutil
+
+    try:
+        words = psutil.Process(int(layout.pid_file.read_text().split()[-1])).cmdline()
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return False
+    return str(layout.service_dir) in words

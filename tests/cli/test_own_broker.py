@@ -1,0 +1,94 @@
+"""AiiDA's own broker after it was killed: what it left is found, and taken away before the next daemon starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from aiida_hqe.cli import broker, profile, services
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A profile whose broker keeps its files in a folder of this test."""
+    (tmp_path / "broker").mkdir()
+    config = SimpleNamespace(filepaths=lambda _: {"broker_service": {"dir": tmp_path / "broker"}})
+    monkeypatch.setattr("aiida.manage.configuration.get_config", lambda: config)
+    monkeypatch.setattr("aiida.engine.daemon.client.get_daemon_client", lambda: None)
+    monkeypatch.setattr(profile, "running", lambda _: True)
+    return SimpleNamespace(process_control_backend="core.zeromq")
+
+
+def written(folder: Path, pid: int, subscribers: int = 1) -> list[Path]:
+    """Files as the broker of process `pid` writes them."""
+    texts = {
+        "broker.pid": f"aiida-zeromq-broker {pid}",
+        "broker.sockets": "/tmp/aiida_zeromq_x",
+        "broker.status": json.dumps({"task_subscribers": subscribers}),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return sorted(folder / name for name in texts)
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[int]:
+    """A process that names the folder of the broker among its words, as the broker does."""
+    command = [sys.executable, "-c", "input()", str(tmp_path / "broker")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def other() -> Iterator[int]:
+    """A process that has nothing to do with it: it got the number of one that was killed."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_what_a_killed_broker_left_is_found_and_removed(loaded: Any, tmp_path: Path, other: int) -> None:
+    folder = tmp_path / "broker"
+    assert broker.leftovers(loaded) == []
+    files = written(folder, other)
+    assert sorted(broker.leftovers(loaded)) == files
+    found = services.look_at_own_broker(loaded)
+    assert found.state == "missing"
+    assert all(str(path) in str(found.repair) for path in files)
+    broker.sweep(loaded)
+    assert list(folder.iterdir()) == []
+    assert services.look_at_own_broker(loaded).state == "ok"
+
+
+def test_files_of_a_broker_that_runs_are_left_alone(loaded: Any, tmp_path: Path, living: int) -> None:
+    files = written(tmp_path / "broker", living)
+    broker.sweep(loaded)
+    assert sorted((tmp_path / "broker").iterdir()) == files
+    assert services.look_at_own_broker(loaded).state == "ok"
+
+
+def test_a_broker_without_workers_is_told_with_what_brings_them_back(loaded: Any, tmp_path: Path, living: int) -> None:
+    written(tmp_path / "broker", living, subscribers=0)
+    assert broker.workers(loaded) == 0
+    found = services.look_at_own_broker(loaded)
+    assert (found.state, found.repair) == ("missing", "verdi daemon restart")
+
+
+@pytest.mark.parametrize("text", ["", "aiida-zeromq-broker", "aiida-zeromq-broker x"])
+def test_a_damaged_pid_file_names_no_broker(loaded: Any, tmp_path: Path, text: str) -> None:
+    written(tmp_path / "broker", 1)
+    (tmp_path / "broker" / "broker.pid").write_text(text)
+    assert len(broker.leftovers(loaded)) == 3
+
+
+def test_other_brokers_have_no_such_files(loaded: Any, tmp_path: Path, other: int) -> None:
+    written(tmp_path / "broker", other)
+    assert broker.leftovers(SimpleNamespace(process_control_backend="core.rabbitmq")) == []  # type: ignore[arg-type]
