@@ -8,14 +8,20 @@ an address where nothing listens, and every process of the profile waits with it
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from aiida_hqe.errors import ResourceError
 
 if TYPE_CHECKING:
     from aiida.manage.configuration import Profile
 
 KIND = "core.zeromq"
 """Name of this broker among AiiDA's plugins."""
+
+PATIENCE = 120.0
+"""Seconds that a broker has to start: on a busy machine it takes longer than the ten that AiiDA waits for it."""
 
 
 def leftovers(profile: Profile) -> list[Path]:
@@ -33,6 +39,23 @@ def sweep(profile: Profile) -> None:
     """Remove `leftovers`, so that the workers of the next daemon wait for its broker."""
     for path in leftovers(profile):
         path.unlink(missing_ok=True)
+
+
+def await_address(profile: Profile) -> None:
+    """Wait until the broker of a daemon that was just started has written its address; nothing to wait for with another one.
+
+    Raises
+    ------
+    ResourceError
+        It did not in `PATIENCE` seconds.
+    """
+    layout, until = _layout(profile), time.monotonic() + PATIENCE
+    while profile.process_control_backend == KIND and not (_runs(layout) and layout.sockets_file.is_file()):
+        if time.monotonic() > until:
+            raise ResourceError(
+                f"the broker was expected to start within {PATIENCE:.0f} s: see {layout.log_file}, then start the daemon again"
+            )
+        time.sleep(0.1)
 
 
 def workers(profile: Profile) -> int | None:

@@ -171,14 +171,20 @@ def daemon(workers: int = 2) -> Iterator[DaemonClient]:
 
     client = get_daemon_client()
     stop(client)
-    broker.sweep(client.profile)
     try:
-        client.start_daemon(workers)
+        start(client, workers)
         yield client
     except DaemonException as error:
         raise ResourceError(f"the daemon did not start ({_line(error)}): see {client.circus_log_file}") from error
     finally:
         stop(client)
+
+
+def start(client: DaemonClient, workers: int) -> None:
+    """Start a daemon that does not run, and wait until processes can be submitted to it."""
+    broker.sweep(client.profile)
+    client.start_daemon(workers)
+    broker.await_address(client.profile)
 
 
 def stop(client: DaemonClient) -> None:

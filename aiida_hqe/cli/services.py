@@ -98,6 +98,15 @@ def look_at_broker(loaded: Profile) -> Iterator[Finding]:
     yield look_at_daemon(kind)
 
 
+def obstacles(loaded: Profile) -> list[Finding]:
+    """Why no process of a profile goes on, as far as one sees it without asking another machine."""
+    kind = loaded.process_control_backend
+    if kind is None:
+        return []
+    found = [look_at_daemon(kind), *([look_at_own_broker(loaded)] if kind == broker.KIND else [])]
+    return [finding for finding in found if finding.state == "missing"]
+
+
 def look_at_own_broker(loaded: Profile) -> Finding:
     """The broker that runs with the daemon: nothing left of one that was killed, and the workers hang on it."""
     from aiida.engine.daemon.client import get_daemon_client

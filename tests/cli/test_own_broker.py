@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from aiida_hqe.cli import broker, profile, services
+from aiida_hqe.errors import ResourceError
 
 
 @pytest.fixture
@@ -92,3 +94,31 @@ def test_a_damaged_pid_file_names_no_broker(loaded: Any, tmp_path: Path, text: s
 def test_other_brokers_have_no_such_files(loaded: Any, tmp_path: Path, other: int) -> None:
     written(tmp_path / "broker", other)
     assert broker.leftovers(SimpleNamespace(process_control_backend="core.rabbitmq")) == []  # type: ignore[arg-type]
+
+
+def test_what_keeps_every_process_from_going_on_is_told_together(
+    loaded: Any, tmp_path: Path, other: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "broker", other)
+    monkeypatch.setattr(profile, "running", lambda _: False)
+    assert [finding.name for finding in services.obstacles(loaded)] == ["daemon", "broker"]
+    assert services.obstacles(SimpleNamespace(process_control_backend=None)) == []  # type: ignore[arg-type]
+
+
+def test_a_broker_that_starts_slowly_is_waited_for(loaded: Any, tmp_path: Path, living: int) -> None:
+    folder = tmp_path / "broker"
+    (folder / "broker.pid").write_text(f"aiida-zeromq-broker {living}")
+    later = threading.Timer(0.5, (folder / "broker.sockets").write_text, ["/tmp/aiida_zeromq_x"])
+    later.start()
+    broker.await_address(loaded)
+    assert (folder / "broker.sockets").is_file()
+    later.join()
+
+
+def test_a_broker_that_never_starts_is_an_error_of_the_machine(
+    loaded: Any, tmp_path: Path, other: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "broker", other)
+    monkeypatch.setattr(broker, "PATIENCE", 0.2)
+    with pytest.raises(ResourceError, match=r"the broker was expected to start within .*broker\.log"):
+        broker.await_address(loaded)

@@ -53,7 +53,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         computer.set_workdir(options["scratch"])
     if "executable" in options:
         code = orm.InstalledCode(label="other", computer=computer, filepath_executable=options["executable"]).store()
-    get_daemon_client().start_daemon(1)
+    profile.start(get_daemon_client(), 1)
 
     def start() -> int:
         changes = SMALL | options.get("changes", {})
