@@ -1,15 +1,17 @@
-"""Frames and predictions in HDF5: ragged arrays side by side, deterministic bytes, a checksum that finds damage.
+"""Frames, predictions and residuals in HDF5: ragged arrays side by side, deterministic bytes, a checksum that finds damage.
 
 A file holds flat datasets without groups. Frame *i* owns the rows ``offsets[i]`` to ``offsets[i + 1]`` of each ragged
-array; a label array holds rows only for those frames that ``has_<name>`` marks. Nothing depends on when the file was
-written.
+array; a label array holds rows only for those frames that ``has_<name>`` marks. Whole numbers take the fewest bytes that hold
+them, and forces that a committee predicts single precision. Nothing depends on when the file was written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ import numpy as np
 
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Frame, Frames, replacing
-from aiida_hqe.predictions import Prediction
+from aiida_hqe.predictions import Prediction, Residuals
 
 FRAMES_FORMAT = "aiida-hqe frames"
 PREDICTIONS_FORMAT = "aiida-hqe predictions"
-VERSION = 1
+RESIDUALS_FORMAT = "aiida-hqe residuals"
+VERSIONS = {FRAMES_FORMAT: 1, PREDICTIONS_FORMAT: 2, RESIDUALS_FORMAT: 1}
+"""Newest version of each format; earlier ones are read too. The first one of predictions held double precision."""
 
 MISFITS = (
     KeyError,
@@ -37,34 +41,89 @@ Arrays = dict[str, np.ndarray]
 
 _QM = ("numbers", "positions", "core")
 _MM = ("mm_numbers", "mm_positions", "mm_charges")
+_WHOLE_NUMBERS = ("numbers", "core", "mm_numbers")
 _PREDICTED = {
     "environment_energies": None, "environment_forces": "qm", "environment_mm_forces": "mm",
     "energies": None, "forces": "qm", "mm_forces": "mm",
 }  # fmt: skip
+_SHOWN = {"shown_forces": "qm", "shown_mm_forces": "mm"}
+_PER_FRAME = ("force_errors", "disagreements", "member_errors", "energy_errors", "energy_disagreements", "energies")
+_SAID = ("level", "energy_level", "force_method")
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> None:
     """Write frames, whole or not at all; equal frames are equal bytes."""
-    frames = list(frames)
-    arrays: Arrays = {
+    _write(Path(path), FRAMES_FORMAT, _stored(_columns(list(frames))))
+
+
+def write_frames_in_parts(path: str | Path, parts: Iterable[Iterable[Frame]]) -> None:
+    """Write the frames of several parts, the same bytes as `write_frames`, with one part at a time in memory.
+
+    Meanwhile each column lies in a file of its own beside `path`.
+    """
+    path = Path(path)
+    with _writing(path), tempfile.TemporaryDirectory(dir=path.absolute().parent) as folder:
+        kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        for name, column in (entry for part in parts for entry in _columns(list(part)).items()):
+            kinds[name] = column.dtype, column.shape[1:]
+            with (Path(folder) / name).open("ab") as stream:
+                stream.write(np.ascontiguousarray(column).data.cast("B") if column.size else b"")
+        columns = {name: _mapped(Path(folder) / name, *kind) for name, kind in kinds.items()}
+        _write(path, FRAMES_FORMAT, _stored(columns or _columns([])))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system refuses in writing is bad input: the place, or a full disk."""
+    try:
+        yield
+    except OSError as error:
+        reason = " ".join(str(error.strerror or error).split())
+        raise InputError(
+            f"{path}: a place to write was expected (got {reason}): check the path and the disk"
+        ) from error
+
+
+def _mapped(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """A column in a file, (n, *shape)."""
+    if not path.stat().st_size:
+        return np.zeros((0, *shape), dtype=kind)
+    return np.memmap(path, dtype=kind, mode="r").reshape(-1, *shape)
+
+
+def _columns(frames: list[Frame]) -> Arrays:
+    """What is stored of frames, so that the columns of several parts, one after the other, are those of all together."""
+    columns: Arrays = {
         "charge": np.array([frame.charge for frame in frames], dtype=np.int64),
         "spin": np.array([frame.spin for frame in frames], dtype=np.int64),
-        "qm_offsets": _offsets([frame.n_qm for frame in frames]),
-        "mm_offsets": _offsets([frame.n_mm for frame in frames]),
-        "info": np.frombuffer(json.dumps([dict(frame.info) for frame in frames]).encode(), dtype=np.uint8),
+        "n_qm": np.array([frame.n_qm for frame in frames], dtype=np.int64),
+        "n_mm": np.array([frame.n_mm for frame in frames], dtype=np.int64),
+        "info": np.frombuffer("".join(f"{json.dumps(dict(f.info))}, " for f in frames).encode(), dtype=np.uint8),
         "hash": as_bytes([bytes.fromhex(frame.hash) for frame in frames]),
         "digest": as_bytes([frame.digest for frame in frames]),
     }
     for name in (*_QM, *_MM):
-        arrays[name] = _stack(name, [getattr(frame, name) for frame in frames])
+        columns[name] = _stack(name, [getattr(frame, name) for frame in frames])
     for name in (*ENERGIES, *FORCES, *MM_FORCES):
         values = [getattr(frame, name) for frame in frames]
-        has = np.array([value is not None for value in values], dtype=np.uint8)
-        if has.any():
-            arrays[f"has_{name}"] = has
-            present = [value for value in values if value is not None]
-            arrays[name] = np.array(present, dtype=np.float64) if name in ENERGIES else _stack(name, present)
-    _write(Path(path), FRAMES_FORMAT, arrays)
+        columns[f"has_{name}"] = np.array([value is not None for value in values], dtype=np.uint8)
+        present = [value for value in values if value is not None]
+        columns[name] = np.array(present, dtype=np.float64) if name in ENERGIES else _stack(name, present)
+    return columns
+
+
+def _stored(columns: Arrays) -> Arrays:
+    """The datasets of a file, of the columns of its frames."""
+    arrays = dict(columns)
+    for region in ("qm", "mm"):
+        arrays[f"{region}_offsets"] = _offsets(arrays.pop(f"n_{region}"))
+    arrays["info"] = np.frombuffer(b"[" + arrays["info"].tobytes()[:-2] + b"]", dtype=np.uint8)
+    for name in _WHOLE_NUMBERS:
+        arrays[name] = arrays[name].astype(smallest(arrays[name]))
+    for name in (*ENERGIES, *FORCES, *MM_FORCES):
+        if not arrays[f"has_{name}"].any():
+            del arrays[name], arrays[f"has_{name}"]
+    return arrays
 
 
 def read_frames(path: str | Path) -> Frames:
@@ -88,6 +147,9 @@ def read_frames(path: str | Path) -> Frames:
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Write predictions of one committee, whole or not at all; equal predictions are equal bytes.
 
+    Forces are rounded to single precision. What is the same at the target level as at that of the environment, because the
+    committee never learned the target, is written once.
+
     Raises
     ------
     InputError
@@ -106,16 +168,18 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
         "n_members": np.array([n_members], dtype=np.int64),
     }
     for name, region in _PREDICTED.items():
-        values = [np.asarray(getattr(prediction, name), dtype=np.float64) for prediction in predictions]
+        values = [getattr(prediction, name) for prediction in predictions]
         if region is None:
-            arrays[name] = np.array(values).reshape(len(values), n_members)
+            arrays[name] = np.array(values, dtype=np.float64).reshape(len(values), n_members)
         else:
-            arrays[name] = np.concatenate([np.zeros((n_members, 0, 3)), *values], axis=1)
+            arrays[name] = _narrow(np.concatenate([np.zeros((n_members, 0, 3)), *values], axis=1))
+        if np.array_equal(arrays[name], arrays.get(f"environment_{name}", np.empty(0))):
+            del arrays[name]
     _write(Path(path), PREDICTIONS_FORMAT, arrays)
 
 
 def read_predictions(path: str | Path) -> list[Prediction]:
-    """Read the predictions that :func:`write_predictions` wrote, bit-identical.
+    """Read the predictions that :func:`write_predictions` wrote, in double precision.
 
     Raises
     ------
@@ -128,11 +192,12 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     arrays = _read(path, PREDICTIONS_FORMAT)
     try:
         rows = {region: list(pairwise(arrays[f"{region}_offsets"].tolist())) for region in ("qm", "mm")}
+        said = {key: arrays[key if key in arrays else f"environment_{key}"].astype(np.float64) for key in _PREDICTED}
         return [
             Prediction(
                 frame=name.decode(),
                 **{
-                    key: arrays[key][i] if region is None else arrays[key][:, slice(*rows[region][i])]
+                    key: said[key][i] if region is None else said[key][:, slice(*rows[region][i])]
                     for key, region in _PREDICTED.items()
                 },
             )
@@ -140,6 +205,57 @@ def read_predictions(path: str | Path) -> list[Prediction]:
         ]
     except MISFITS as error:
         raise _damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
+
+
+def write_residuals(path: str | Path, found: Residuals) -> None:
+    """Write residuals, whole or not at all; equal residuals are equal bytes."""
+    said = {name: getattr(found, name) for name in _SAID}
+    arrays: Arrays = {
+        "frame": as_bytes([bytes.fromhex(key) for key in found.frames]),
+        "said": np.frombuffer(json.dumps(said, sort_keys=True).encode(), dtype=np.uint8),
+        **{name: np.asarray(getattr(found, name), dtype=np.float64) for name in _PER_FRAME},
+    }
+    for name, region in _SHOWN.items():
+        values = getattr(found, name)
+        arrays[f"{region}_offsets"] = _offsets([len(value) for value in values])
+        arrays[name] = _narrow(np.concatenate([np.zeros((0, 3)), *values]))
+    _write(Path(path), RESIDUALS_FORMAT, arrays)
+
+
+def read_residuals(path: str | Path) -> Residuals:
+    """Read the residuals that :func:`write_residuals` wrote.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or holds something else.
+    IntegrityError
+        The file is truncated or damaged.
+    """
+    path = Path(path)
+    arrays = _read(path, RESIDUALS_FORMAT)
+    try:
+        names = bytes(arrays["frame"]).hex()
+        frames = [names[at : at + 64] for at in range(0, len(names), 64)]
+        if any(len(arrays[name]) not in {0, len(frames)} for name in _PER_FRAME):
+            raise ValueError("arrays differ in their number of frames")
+        shown = {
+            name: [arrays[name][a:b].astype(np.float64) for a, b in pairwise(arrays[f"{region}_offsets"].tolist())]
+            for name, region in _SHOWN.items()
+        }
+        said = {name: json.loads(bytes(arrays["said"]))[name] for name in _SAID}
+        return Residuals(frames=frames, **said, **{name: arrays[name] for name in _PER_FRAME}, **shown)
+    except MISFITS as error:
+        raise _damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
+
+
+def holds_residuals(path: str | Path) -> bool:
+    """Whether an HDF5 file says that it is one of residuals."""
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(file.attrs.get("format") == RESIDUALS_FORMAT.encode())
+    except OSError:
+        return False
 
 
 def frames_of(arrays: Arrays) -> Frames:
@@ -186,14 +302,28 @@ def as_bytes(digests: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
 
 
-def _offsets(counts: list[int]) -> np.ndarray:
+def _offsets(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _stack(name: str, values: list[np.ndarray]) -> np.ndarray:
-    dtype = np.int64 if name in {"numbers", "core", "mm_numbers"} else np.float64
+    dtype = np.int64 if name in _WHOLE_NUMBERS else np.float64
     empty = np.zeros((0, 3) if "positions" in name or "forces" in name else 0, dtype=dtype)
     return np.concatenate([empty, *values])
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Values in single precision, or as they are where that cannot hold one of them."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    return narrow if np.isfinite(narrow).all() else values
+
+
+def smallest(values: np.ndarray) -> np.dtype[Any]:
+    """The type of fewest bytes that holds whole numbers."""
+    ends = (values.min(), values.max()) if values.size else (0, 0)
+    types = (np.dtype(name) for name in ("i1", "i2", "i4", "i8"))
+    return next(kind for kind in types if np.iinfo(kind).min <= ends[0] and ends[1] <= np.iinfo(kind).max)
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -202,7 +332,7 @@ def _stack(name: str, values: list[np.ndarray]) -> np.ndarray:
 def _write(path: Path, kind: str, arrays: Arrays) -> None:
     with replacing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
         file.attrs["format"] = np.bytes_(kind)
-        file.attrs["version"] = np.int64(VERSION)
+        file.attrs["version"] = np.int64(VERSIONS[kind])
         file.attrs["checksum"] = np.bytes_(_checksum(arrays))
         for name in sorted(arrays):
             file.create_dataset(name, data=arrays[name], track_times=False)
@@ -251,8 +381,8 @@ def _check_format(path: Path, kind: str, attributes: dict[str, Any]) -> None:
     found, version = attributes.get("format"), attributes.get("version")
     if found != kind.encode():
         raise InputError(f"{path}: a file of {kind} was expected (got format {found!r}): check the path")
-    if version != VERSION:
-        expected = f"version {VERSION} of {kind}"
+    if version not in range(1, VERSIONS[kind] + 1):
+        expected = f"version {VERSIONS[kind]} of {kind}, or an earlier one,"
         raise InputError(f"{path}: {expected} was expected (got {version!r}): use the aiida-hqe that wrote it")
 
 
@@ -261,7 +391,7 @@ def _checksum(arrays: Arrays) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data.cast("B") if array.size else b"")
     return digest.hexdigest()
 
 

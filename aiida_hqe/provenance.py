@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiida import orm
 
@@ -145,10 +145,18 @@ def training_set(committee: CommitteeData) -> list[FramesData]:
     return list({node.pk: node for node in query.all(flat=True)}.values())
 
 
-def trained_on(prefix: str) -> list[CommitteeData]:
+class Learner(NamedTuple):
+    """A committee that learned from a label; `orm.load_node` gives its node."""
+
+    pk: int
+    uuid: str
+
+
+def trained_on(prefix: str) -> list[Learner]:
     """What a label changed: the committees that were trained on the frame whose hash begins with `prefix`, oldest first.
 
-    A campaign trains on all that it has added to its training set, so it is every committee that it trained after that.
+    A campaign trains on all that it has added to its training set, so it is every committee that it trained after that. No
+    committee is loaded: there may be hundreds.
     """
     query = orm.QueryBuilder()
     query.append(FramesData, filters=holding(prefix), tag="added")
@@ -157,9 +165,10 @@ def trained_on(prefix: str) -> list[CommitteeData]:
     query.append(orm.WorkChainNode, with_outgoing="division", filters={"process_type": CAMPAIGN}, tag="campaign")
     train = {"process_type": TRAINING}
     query.append(orm.WorkChainNode, with_incoming="campaign", filters=train, project="ctime", tag="training")
-    query.append(CommitteeData, with_incoming="training", edge_filters={"label": "committee"}, project="*")
-    found = {node.pk: node for divided, trained, node in query.all() if trained > divided}
-    return sorted(found.values(), key=lambda node: node.ctime)
+    committee = {"label": "committee"}
+    query.append(CommitteeData, with_incoming="training", edge_filters=committee, project=["ctime", "id", "uuid"])
+    found = {(made, pk, uuid) for divided, trained, made, pk, uuid in query.iterall() if trained > divided}
+    return [Learner(pk, uuid) for _, pk, uuid in sorted(found)]
 
 
 def failures_by_reason(campaign: int | None = None) -> dict[str, dict[str, str]]:

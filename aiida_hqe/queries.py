@@ -18,7 +18,6 @@ from aiida_hqe.calculations.monitors import COUNTER
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
-from aiida_hqe.jobs import files
 
 CAMPAIGN = "aiida.workflows:hqe.campaign"
 """Process type of a campaign."""
@@ -307,7 +306,8 @@ def threads(pk: int) -> int:
 def costs(pk: int) -> dict[tuple[int, str], float]:
     """Core seconds of all jobs of campaign `pk` by round and step; a job that caching gave counts with what it cost once.
 
-    One query for the jobs that it called itself, and one for those of its workchains.
+    One query for the jobs that it called itself, and one for those of its workchains: QueryBuilder has no union, and its outer
+    joins leave out what is missing, because they filter by class after joining.
     """
     found: dict[tuple[int, str], float] = {}
     asked, used = "attributes.resources.threads", ["attributes.seconds", "attributes.threads"]
@@ -349,10 +349,44 @@ def progress(pk: int) -> Counts:
     return Counts(sum(done for done, _ in counters), sum(total for _, total in counters), began)
 
 
+class Paused(NamedTuple):
+    """A process that AiiDA has paused, as it does where a computer cannot be reached, and what it says about that."""
+
+    pk: int
+    step: str
+    message: str
+
+    @property
+    def remedy(self) -> str:
+        """One line: what happened, and what puts it right."""
+        return f"paused: {self.step} <{self.pk}>: {self.message}; mend the cause, then `verdi process play {self.pk}`"
+
+
+def paused(pk: int) -> list[Paused]:
+    """Processes of campaign `pk`, itself included, that wait until a user plays them; oldest first."""
+    query = orm.QueryBuilder()
+    waiting = {"attributes.paused": True, "attributes.process_state": {"!in": sorted(ENDED)}}
+    query.append(orm.ProcessNode, filters=waiting, project="*", tag="process").order_by({"process": "id"})
+    found = [node for node in query.all(flat=True) if pk in {above.pk for above in _callers(node)}]
+    return [
+        Paused(node.pk, (node.process_type or "").rpartition(":")[2], " ".join((node.process_status or "").split()))
+        for node in found
+    ]
+
+
+def _callers(node: orm.ProcessNode | None) -> Iterator[orm.ProcessNode]:
+    """A process, the one that called it, the one that called that, ..."""
+    while node is not None:
+        yield node
+        node = node.caller
+
+
 def _counter(job: Calculation) -> tuple[int, int]:
     """Counter of a job; zeros where it has not begun to count."""
     if job.workdir is None:
         return job.counter
+    from aiida_hqe.jobs import files
+
     try:
         return files.counter((job.workdir / files.PROGRESS).read_text())
     except (OSError, ValueError):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from aiida.engine import calcfunction
 from aiida.orm import Dict, Int, SinglefileData, Str
 
-from aiida_hqe.calculations.functions import predictions_of
+from aiida_hqe.calculations.functions import predictions_of, residuals_of
 from aiida_hqe.campaign.schema import Campaign
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.frames import Frames
-from aiida_hqe.predictions import Prediction
+from aiida_hqe.predictions import Residuals
 
 
 @calcfunction
@@ -84,20 +83,24 @@ def learning_curve(held_out: FramesData, **rounds: Dict | SinglefileData) -> Dic
     held_out
         The final held-out set.
     rounds
-        For each round ``assessment_<number>`` and ``predictions_<number>``.
+        For each round ``assessment_<number>``, and ``predictions_<number>`` where it trained a committee.
 
     Returns
     -------
     Dict
         ``rounds``: a list of mappings with ``round``, ``training_frames``, ``force_error`` and its standard error
-        ``force_error_uncertainty``, ``member_force_errors`` (eV/angstrom), ``energy_error`` (eV); ``level`` of the forces.
+        ``force_error_uncertainty``, ``member_force_errors`` (eV/angstrom), ``energy_error`` (eV), and ``trained``: a round that
+        brought no new label trained nothing, and has the errors of the committee before; ``level`` of the forces.
     """
-    frames = held_out.frames
-    curve = []
-    for name in sorted(name for name in rounds if name.startswith("predictions_")):
-        assessment = rounds[name.replace("predictions", "assessment")]
-        curve.append(_point(frames, predictions_of(rounds[name]), assessment))
-    return Dict({"level": curve[0].pop("level") if curve else None, "frames": len(frames), "rounds": curve})
+    level, errors, curve = None, dict[str, Any](), []
+    for name in sorted(name for name in rounds if name.startswith("assessment_")):
+        predictions = rounds.get(name.replace("assessment", "predictions"))
+        if predictions is not None:
+            found = residuals_of(held_out, predictions)
+            level, errors = found.level, {**_errors(found), "training_frames": rounds[name]["training_frames"]}
+        if errors:
+            curve.append({**errors, "round": rounds[name]["round"], "trained": predictions is not None})
+    return Dict({"level": level, "frames": held_out.n_frames, "rounds": curve})
 
 
 @calcfunction
@@ -176,32 +179,14 @@ def _fresh_coverage(frames: Frames, calibration: Dict | None, predictions: Singl
     return coverage(Calibration.model_validate(calibration.get_dict()), frames, predictions_of(predictions))
 
 
-def _point(frames: Frames, predictions: list[Prediction], assessment: Any) -> dict[str, Any]:
-    """Errors of one committee on `frames`."""
-    from aiida_hqe.selection.calibration import calibrate
+def _errors(found: Residuals) -> dict[str, Any]:
+    """Errors of one committee on frames."""
+    from aiida_hqe.selection.calibration import calibrated
 
-    found = calibrate(frames, predictions, 0.5)
+    fit = calibrated(found, 0.5)
     return {
-        "level": found.level,
-        "round": assessment["round"],
-        "training_frames": assessment["training_frames"],
-        "force_error": found.force_error,
-        "force_error_uncertainty": found.force_error_uncertainty,
-        "energy_error": found.energy_error,
-        "member_force_errors": _member_errors(frames, predictions, "" if found.level == "target" else "environment_"),
+        "force_error": fit.force_error,
+        "force_error_uncertainty": fit.force_error_uncertainty,
+        "energy_error": fit.energy_error,
+        "member_force_errors": [float(error) for error in found.member_errors.mean(axis=0)],
     }
-
-
-def _member_errors(frames: Frames, predictions: list[Prediction], prefix: str) -> list[float]:
-    """Mean force error of each member by itself, (K,), eV/angstrom."""
-    from aiida_hqe.selection.disagreement import force_norm
-
-    by_hash = {prediction.frame: prediction for prediction in predictions}
-    errors = []
-    for frame in frames:
-        prediction = by_hash[frame.hash]
-        forces = getattr(prediction, f"{prefix}forces") - getattr(frame, f"{prefix}forces")
-        label = getattr(frame, f"{prefix}mm_forces")
-        mm_forces = getattr(prediction, f"{prefix}mm_forces") - (0.0 if label is None else label)
-        errors.append([force_norm(*pair) for pair in zip(forces, mm_forces, strict=True)])
-    return [float(value) for value in np.mean(errors, axis=0)]

@@ -17,7 +17,7 @@ from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
-from aiida_hqe.predictions import Prediction
+from aiida_hqe.predictions import Prediction, Residuals
 
 
 @calcfunction
@@ -75,7 +75,7 @@ def select(
     }
     outputs: dict[str, Any] = {"selection": Dict(summary)}
     if flagged:
-        outputs["flagged"] = FramesData.from_frames(flagged)
+        outputs["flagged"] = frames.annotated(flagged)
     return outputs
 
 
@@ -135,11 +135,12 @@ def calibrate(frames: FramesData, predictions: SinglefileData, settings: Dict) -
 
     It ends with exit code 400 where there is none, because members never disagree or labels are too few.
     """
-    from aiida_hqe.selection.calibration import calibrate as fit
+    from aiida_hqe.selection.calibration import calibrated, require_enough
 
     confidence = SelectionStep.model_validate(settings.get_dict()).selection.confidence
     try:
-        return Dict(fit(frames.frames, predictions_of(predictions), confidence).model_dump(mode="json"))
+        require_enough(frames.n_frames, confidence)
+        return Dict(calibrated(residuals_of(frames, predictions), confidence).model_dump(mode="json"))
     except InputError as error:
         return ExitCode(400, str(error))
 
@@ -176,6 +177,26 @@ def _known(nodes: Iterable[FramesData | Dict]) -> list[Any]:
         first = max(0, node.n_frames - COMPARED // len(labelled))
         known += node.take(range(first, node.n_frames))
     return known
+
+
+def residuals_of(frames: FramesData, node: SinglefileData) -> Residuals:
+    """How far a committee is from the labels of `frames`, by what it said of them.
+
+    Raises
+    ------
+    InputError
+        It said nothing of them, or they have no labels.
+    """
+    from aiida_hqe.hdf5 import holds_residuals, read_residuals
+    from aiida_hqe.selection.residuals import residuals
+
+    with node.as_path() as path:
+        if not holds_residuals(path):
+            return residuals(frames.frames, predictions_of(node))
+        found = read_residuals(path)
+    if found.frames != frames.hashes:
+        raise InputError(f"residuals of the frames of node {frames.uuid} were expected (got others): predict those")
+    return found
 
 
 def predictions_of(node: SinglefileData) -> list[Prediction]:

@@ -8,8 +8,6 @@ from typing import Any
 
 from aiida.orm import CalcJobNode
 
-from aiida_hqe.jobs import files
-
 COUNTER = "hqe_progress"
 """Extra of a running job with its counter, as it was read last; `aiida_hqe.queries` reads it."""
 
@@ -37,6 +35,8 @@ def progress(node: CalcJobNode, transport: Any) -> None:
 
 def read(node: CalcJobNode, transport: Any) -> list[int] | None:
     """Done and total of a job; ``None`` where it has not begun to count, or cannot be asked at the moment."""
+    from aiida_hqe.jobs import files  # only here: `status` reads `COUNTER`, and need not wait for the schemas of jobs
+
     folder = node.get_remote_workdir()
     if folder is None:
         return None

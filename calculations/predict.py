@@ -14,18 +14,24 @@ from aiida_hqe.jobs import files
 
 
 class PredictCalculation(HQECalculation):
-    """``hqe-job predict``: energies and forces of every member for every frame."""
+    """``hqe-job predict``: energies and forces of every member for every frame; of labelled frames, how far they are off."""
 
     JOB = "predict"
     RESULTS = (files.PREDICTIONS,)
+    CACHE_VERSION = 2  # forces in single precision; residuals of labelled frames
 
     @classmethod
     def define(cls, spec: Any) -> None:
         """Ports of a predict job."""
         super().define(spec)
         spec.input("committee", valid_type=CommitteeData, help="The committee.")
-        spec.input("frames", valid_type=FramesData, help="Frames to predict; labels are ignored.")
-        spec.output("predictions", valid_type=SinglefileData, required=False, help="Predictions (HDF5), a frame each.")
+        spec.input("frames", valid_type=FramesData, help="Frames to predict.")
+        spec.output(
+            "predictions",
+            valid_type=SinglefileData,
+            required=False,
+            help="HDF5: all that the members say of each frame; where frames are labelled, only how far that is off.",
+        )
 
     def write(self, folder: Folder) -> None:
         """Write the frames to predict; a prediction has no settings."""

@@ -16,6 +16,9 @@ from aiida_hqe.jobs import files
 from aiida_hqe.selection.settings import SelectionSettings
 from aiida_hqe.settings import Settings
 
+CACHE_VERSION = 1
+"""Raised when frames are flagged, divided or calibrated otherwise for equal inputs (docs/caching.md)."""
+
 
 class SelectionStep(Settings):
     """How labels are chosen, divided and judged in one round.
@@ -30,12 +33,16 @@ class SelectionStep(Settings):
         Seed of the strategy ``random``.
     converged_below
         Uncertain fraction of a fresh sample below which nothing more is labelled; ``None`` in a first round.
+    cache_version
+        `CACHE_VERSION` of the program that wrote it. It is an input of `select`, `partition` and `calibrate`, so that AiiDA's
+        caching does not hand out what was chosen under another one.
     """
 
     selection: SelectionSettings
     held_out: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
     converged_below: float | None = None
+    cache_version: int = Field(default_factory=lambda: CACHE_VERSION, ge=1)
 
 
 @calcfunction

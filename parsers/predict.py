@@ -13,9 +13,9 @@ class PredictParser(HQEParser):
 
     def results(self, status: files.Status) -> ExitCode | None:
         """Put out ``predictions``."""
-        from aiida_hqe.hdf5 import read_predictions
+        from aiida_hqe.hdf5 import holds_residuals, read_predictions, read_residuals
 
         with self.path(files.PREDICTIONS) as path:
-            read_predictions(path)
+            (read_residuals if holds_residuals(path) else read_predictions)(path)
         self.out("predictions", self.file(files.PREDICTIONS))
         return None

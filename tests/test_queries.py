@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +134,9 @@ def test_a_frame_is_found_by_the_beginning_of_its_hash(graph: Graph) -> None:
         lineage.find("zzzz")
     with pytest.raises(InputError, match="give more"):
         lineage.find("")
+
+
+def test_asking_for_a_state_needs_none_of_the_schemas_of_jobs() -> None:
+    asked = "import sys, aiida_hqe.queries, aiida_hqe.cli.watch; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", asked], check=True, capture_output=True, text=True)
+    assert not {"aiida_hqe.jobs.files", "aiida_hqe.training.settings"} & set(done.stdout.split())

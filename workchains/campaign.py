@@ -272,7 +272,7 @@ class CampaignWorkChain(HQEWorkChain):
         if self.ctx.committees and not self.ctx.untrained:
             points[self.ctx.committees[-1][0]] = self.ctx.trained["predictions"]
         curve = {f"predictions_{number:02d}": node for number, node in points.items()}
-        curve |= {f"assessment_{number:02d}": self.ctx.assessments[number] for number in points}
+        curve |= {f"assessment_{number:02d}": node for number, node in enumerate(self.ctx.assessments)}
         if points:
             self.out("learning_curve", learning_curve(self.ctx.sets["held_out"], **curve))
         cause = {} if self.ctx.cause is None else {"cause": self.ctx.cause}

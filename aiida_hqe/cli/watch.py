@@ -33,14 +33,24 @@ _UNITS = ((3600, "h"), (60, "min"), (1, "s"))
 @click.argument("campaign", metavar="PK|UUID")
 @json_option
 def status(campaign: str, as_json: bool) -> None:
-    """Print where a campaign stands: one line, then a table with a line per round."""
+    """Print where a campaign stands: one line, one for each thing that keeps it from going on, then a line per round."""
+    from aiida.manage import get_manager
+
     from aiida_hqe import queries
+    from aiida_hqe.cli import services
 
     state = queries.state(queries.campaign(campaign).pk)
+    paused = [] if state.terminated else queries.paused(state.pk)
+    loaded = get_manager().get_profile()
+    obstacles = [] if state.terminated or loaded is None else services.obstacles(loaded)
     if as_json:
-        print_json(state.as_dict())
+        print_json({**state.as_dict(), "paused": [process._asdict() for process in paused]})
         return
     click.echo(summary(state, None if state.terminated else queries.progress(state.pk)))
+    for finding in obstacles:
+        click.echo(f"nothing works on it: {finding.name}: {finding.message}; run `{finding.repair}`")
+    for process in paused:
+        click.echo(process.remedy)
     for line in details(state):
         click.echo(line)
 
@@ -89,6 +99,8 @@ def wait(pk: int, progress: Progress) -> State:
             progress.close()
             return state
         progress.show(state, queries.progress(pk))
+        for process in queries.paused(pk):
+            progress.note(process.remedy)
         if profile.running(client):
             last_alive = time.monotonic()
         elif time.monotonic() - last_alive > _GRACE:
@@ -184,6 +196,7 @@ class Progress:
         self._start = time.monotonic()
         self._place: tuple[int, str | None] | None = None
         self._line, self._last = "", -QUIET
+        self._notes: set[str] = set()
 
     def show(self, state: State, running: Counts | None = None) -> None:
         """Draw `state` and what its jobs have done, if that says something new."""
@@ -196,6 +209,13 @@ class Progress:
         if place != self._place or (line != self._line and elapsed - self._last >= QUIET):
             click.echo(line, file=self._stream)
             self._place, self._line, self._last = place, line, elapsed
+
+    def note(self, text: str) -> None:
+        """Print a line that stays, once."""
+        if text not in self._notes:
+            self._notes.add(text)
+            self.close()
+            click.echo(text, file=self._stream)
 
     def close(self) -> None:
         """Leave the rewritten line."""

@@ -8,6 +8,8 @@ from aiida_hqe import hdf5
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.main import report_progress
+from aiida_hqe.predictions import Prediction, Residuals
+from aiida_hqe.selection.residuals import joined, labelled_alike, residuals
 
 EVERY = 20
 """Frames between two reports of progress."""
@@ -15,6 +17,10 @@ EVERY = 20
 
 def run(directory: Path) -> files.Status:
     """Predict all frames of the directory with its committee.
+
+    ``predictions.h5`` holds what each member says of frames without labels (`aiida_hqe.predictions.Prediction`). Of frames that
+    are labelled alike it holds how far the committee is from the labels (`aiida_hqe.predictions.Residuals`), without vectors:
+    a campaign predicts its held-out labels once more with every committee.
 
     Raises
     ------
@@ -27,9 +33,19 @@ def run(directory: Path) -> files.Status:
 
     committee = Committee.load(directory / files.COMMITTEE)
     frames = Frames.read(directory / files.FRAMES)
-    predictions = []
+    judged = committee.n_members > 1 and labelled_alike(frames)
+    predictions: list[Prediction] = []
+    parts: list[Residuals] = []
     for start in range(0, len(frames), EVERY):
-        predictions += committee.predict_batch(frames[start : start + EVERY])
-        report_progress(directory, len(predictions), len(frames))
-    hdf5.write_predictions(directory / files.PREDICTIONS, predictions)
+        some = frames[start : start + EVERY]
+        said = committee.predict_batch(some)
+        if judged:
+            parts.append(residuals(some, said))
+        else:
+            predictions += said
+        report_progress(directory, start + len(some), len(frames))
+    if judged:
+        hdf5.write_residuals(directory / files.PREDICTIONS, joined(parts))
+    else:
+        hdf5.write_predictions(directory / files.PREDICTIONS, predictions)
     return files.Status(state="finished", counts={"frames": len(frames), "members": committee.n_members})

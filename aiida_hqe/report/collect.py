@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from aiida_hqe.report.record import CampaignRecord, Cost, Failure, LearningPoint
 from aiida_hqe.units import parse_quantity
 
 MAP_FRAMES = 2000
-"""About the most sampled frames that the landscape shows; of more, every second, third, ... is taken."""
+"""About the most sampled, and the most flagged, frames that the landscape shows; of more, every second, third, ... is taken."""
 
 
 def collect(node: orm.WorkChainNode) -> CampaignRecord:
@@ -111,23 +111,22 @@ def _parity(pk: int) -> Parity | None:
 
 
 def _pairs(held_out: FramesData, node: orm.SinglefileData, prefix: str) -> Parity:
-    from aiida_hqe.hdf5 import read_predictions
+    """Energies of all held-out frames, forces of the first ones."""
+    from aiida_hqe.calculations.functions import residuals_of
+    from aiida_hqe.selection.residuals import SHOWN
 
-    with node.as_path() as path:
-        predictions = {prediction.frame: prediction for prediction in read_predictions(path)}
-    frames = [frame for frame in held_out.frames if frame.hash in predictions]
+    found, frames = residuals_of(held_out, node), held_out.frames
+    labelled = [(energy, frame.energy) for energy, frame in zip(found.energies, frames, strict=True)]
+    energies = [(float(label), float(energy)) for energy, label in labelled if label is not None]
 
-    def forces(name: str) -> tuple[list[float], list[float]]:
-        labels = [getattr(frame, prefix + name) for frame in frames]
-        means = [getattr(predictions[frame.hash], prefix + name).mean(axis=0) for frame in frames]
-        return _flat(labels), _flat(means)
+    def forces(name: str, said: list[Any]) -> tuple[list[float], list[float]]:
+        return _flat([getattr(frame, prefix + name) for frame in frames[:SHOWN]]), _flat(said)
 
-    with_energy = [frame for frame in frames if frame.energy is not None]
-    energies = (
-        [float(frame.energy or 0.0) for frame in with_energy],
-        [predictions[frame.hash].energy for frame in with_energy],
+    return Parity(
+        energies=([label for label, _ in energies], [energy for _, energy in energies]),
+        forces=forces("forces", found.shown_forces),
+        mm_forces=forces("mm_forces", found.shown_mm_forces),
     )
-    return Parity(energies=energies, forces=forces("forces"), mm_forces=forces("mm_forces"))
 
 
 def _flat(arrays: list[Any]) -> list[float]:
@@ -135,32 +134,43 @@ def _flat(arrays: list[Any]) -> list[float]:
 
 
 def _selections(pk: int) -> dict[str, Any]:
-    """What each round sampled and flagged, and where that lies in the landscape of all rounds."""
+    """What each round sampled and flagged, and where that lies in the landscape of all rounds.
+
+    Of the sampled frames only those in the landscape are read, of the others their disagreements.
+    """
     from aiida_hqe.selection.landscape import landscape
 
     items = lineage.flaggings(pk)
-    sampled = [orm.load_node(item.sampled).frames for item in items]
-    flagged = [[] if item.flagged is None else orm.load_node(item.flagged).frames for item in items]
-    stride = 1 + sum(map(len, sampled)) // MAP_FRAMES
-    plane = landscape([frames[::stride] for frames in sampled] + flagged)
+    sampled = [orm.load_node(item.sampled) for item in items]
+    flagged = [None if item.flagged is None else orm.load_node(item.flagged) for item in items]
+    stride = 1 + sum(node.n_frames for node in sampled) // MAP_FRAMES
+    of_flagged = 1 + sum(node.n_frames for node in flagged if node is not None) // MAP_FRAMES
+    shown = [_every(node, stride) for node in sampled] + [_every(node, of_flagged) for node in flagged]
+    plane = landscape(shown)
     places = plane.places if plane else [np.zeros((0, 2))] * (2 * len(items))
     selections = [_selection(*row) for row in zip(items, sampled, flagged, places, places[len(items) :], strict=False)]
     return {"selections": selections, "landscape": plane.explained if plane else None}
 
 
+def _every(node: FramesData | None, stride: int) -> Sequence[Frame]:
+    """Each `stride`-th frame of a batch."""
+    return [] if node is None else node.take(range(0, node.n_frames, stride))
+
+
 def _selection(
-    item: lineage.Flagging, sampled: Sequence[Frame], flagged: Sequence[Frame], places: Any, labelled_places: Any
+    item: lineage.Flagging, sampled: FramesData, flagged: FramesData | None, places: Any, labelled_places: Any
 ) -> Selection:
-    thresholds = [float(frame.info["threshold"]) for frame in flagged if "threshold" in frame.info]
+    infos = [] if flagged is None else flagged.infos
+    thresholds = [float(info["threshold"]) for info in infos if "threshold" in info]
     return Selection(
         round=item.round,
-        disagreements=_disagreements(sampled),
-        flagged=_disagreements(flagged),
+        disagreements=_disagreements(sampled.infos),
+        flagged=_disagreements(infos),
         threshold=thresholds[0] if thresholds else None,
         places=places.round(4).tolist(),
         labelled_places=labelled_places.round(4).tolist(),
     )
 
 
-def _disagreements(frames: Sequence[Frame]) -> list[float]:
-    return [float(frame.info["disagreement"]) for frame in frames if "disagreement" in frame.info]
+def _disagreements(infos: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [float(info["disagreement"]) for info in infos if "disagreement" in info]

@@ -15,8 +15,7 @@ from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frame, Frames
 
 if TYPE_CHECKING:
-    from aiida_hqe.predictions import Prediction
-    from aiida_hqe.selection.calibration import ForceLevel
+    from aiida_hqe.predictions import Level, Prediction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,7 +176,7 @@ def _entry(
 
 def _expected(item: Flagging, labelled: list[Frame]) -> tuple[int | None, dict[str, float]]:
     """Job by which the committee of a flagging predicted the flagged frames, and its force errors once they were labelled."""
-    from aiida_hqe.selection.calibration import force_errors
+    from aiida_hqe.selection.residuals import force_errors
 
     query = orm.QueryBuilder()
     query.append(FramesData, filters={"id": item.flagged}, tag="flagged")
@@ -208,9 +207,9 @@ def _predictions(job: int) -> dict[str, Prediction]:
         return {prediction.frame: prediction for prediction in read_predictions(path)}
 
 
-def _level(calibration: str) -> ForceLevel:
+def _level(calibration: str) -> Level:
     """Level of the forces that a calibration (uuid) judges."""
-    level: ForceLevel = orm.load_node(calibration).get_dict()["level"]
+    level: Level = orm.load_node(calibration).get_dict()["level"]
     return level
 
 

@@ -33,7 +33,7 @@ class LearningPoint:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Reference and committee mean on the held-out frames: energies (eV), force components (eV/angstrom)."""
+    """Reference and committee mean: energies (eV) of the held-out frames, force components (eV/angstrom) of the first hundred."""
 
     energies: tuple[Floats, Floats]
     forces: tuple[Floats, Floats]

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
-from aiida_hqe.predictions import Prediction
-from aiida_hqe.selection.disagreement import energy_disagreement, force_disagreement, force_norm
+from aiida_hqe.predictions import Level, Prediction, Residuals
+from aiida_hqe.selection.residuals import force_errors, residuals
 from aiida_hqe.settings import Settings
-
-ForceLevel = Literal["environment", "target"]
 
 FLOOR = 1e-3
 """A disagreement counts for at least this fraction of the median one: agreement by chance is no proof."""
@@ -66,8 +63,8 @@ class Calibration(Settings):
     """
 
     confidence: float = Field(gt=0, lt=1)
-    level: ForceLevel
-    energy_level: ForceLevel | None = None
+    level: Level
+    energy_level: Level | None = None
     force_method: str | None = None
     force_factor: float = Field(ge=0)
     energy_factor: float | None = Field(None, ge=0)
@@ -128,21 +125,32 @@ def calibrate(frames: Sequence[Frame], predictions: Sequence[Prediction], confid
     InputError
         There are too few frames for the confidence, labels or predictions are missing, or the members never disagree.
     """
-    _require_enough(len(frames), confidence)
-    level, energy_level = _force_level(frames), _energy_level(frames)
-    errors, disagreements = force_errors(frames, predictions, level)
+    require_enough(len(frames), confidence)
+    return calibrated(residuals(frames, predictions), confidence)
+
+
+def calibrated(found: Residuals, confidence: float) -> Calibration:
+    """Calibration of a committee that is so far from the labels of frames that it was not trained on.
+
+    Raises
+    ------
+    InputError
+        There are too few frames for the confidence, or the members never disagree.
+    """
+    require_enough(len(found.frames), confidence)
+    errors, disagreements = found.force_errors, found.disagreements
     floor = _floor(disagreements)
     scores = errors / np.maximum(disagreements, floor)
     covered = scores <= _leave_one_out(scores, confidence)
-    energies = {} if energy_level is None else _energies(frames, predictions, energy_level, confidence)
+    energies = {} if found.energy_level is None else _energies(found, confidence)
     return Calibration(
         confidence=confidence,
-        level=level,
-        energy_level=energy_level,
-        force_method=_force_method(frames) if level == "target" else None,
+        level=found.level,
+        energy_level=found.energy_level,
+        force_method=found.force_method,
         force_factor=_quantile(scores, confidence),
         force_floor=floor,
-        n_frames=len(frames),
+        n_frames=len(errors),
         force_error=float(errors.mean()),
         force_error_uncertainty=_bootstrap(errors),
         coverage=float(covered.mean()),
@@ -170,37 +178,19 @@ def coverage(calibration: Calibration, frames: Sequence[Frame], predictions: Seq
     return float((errors <= bounds).mean())
 
 
-def force_errors(
-    frames: Sequence[Frame], predictions: Sequence[Prediction], level: ForceLevel
-) -> tuple[Floats, Floats]:
-    """Force errors N(F_mean - F_label) and disagreements of labelled frames, (n,) each, in eV/angstrom.
-
-    Raises
-    ------
-    InputError
-        A frame lacks forces of this level, or its prediction.
-    """
-    prefix = _prefix(level)
-    errors, disagreements = [], []
-    for frame, prediction in _paired(frames, predictions):
-        label, mm_label = getattr(frame, f"{prefix}forces"), getattr(frame, f"{prefix}mm_forces")
-        if label is None or (mm_label is None and frame.n_mm):
-            raise InputError(f"{level} forces on QM atoms and charges were expected (got none for {frame.hash[:12]})")
-        forces, mm_forces = getattr(prediction, f"{prefix}forces"), getattr(prediction, f"{prefix}mm_forces")
-        if forces.shape[1:] != (frame.n_qm, 3) or mm_forces.shape[1:] != (frame.n_mm, 3):
-            raise InputError(f"a prediction of frame {frame.hash[:12]} was expected (got other shapes): predict it")
-        disagreements.append(force_disagreement(forces, mm_forces))
-        mm_error = mm_forces.mean(axis=0) - (0.0 if mm_label is None else mm_label)
-        errors.append(force_norm(forces.mean(axis=0) - label, mm_error))
-    return np.array(errors), np.array(disagreements)
-
-
 def frames_needed(confidence: float) -> int:
     """Smallest number of held-out frames that can promise this confidence: ``ceil(confidence / (1 - confidence))``."""
     return math.ceil(confidence / (1.0 - confidence) - 1e-9)
 
 
-def _require_enough(n_frames: int, confidence: float) -> None:
+def require_enough(n_frames: int, confidence: float) -> None:
+    """Refuse too few held-out labels for a confidence.
+
+    Raises
+    ------
+    InputError
+        So few frames cannot promise it.
+    """
     if not 0.0 < confidence < 1.0:
         raise InputError(f"a confidence between 0 and 1 was expected (got {confidence}): correct it", "confidence")
     needed = frames_needed(confidence)
@@ -212,60 +202,16 @@ def _require_enough(n_frames: int, confidence: float) -> None:
         )
 
 
-def _force_level(frames: Sequence[Frame]) -> ForceLevel:
-    return "target" if all(frame.forces is not None for frame in frames) else "environment"
-
-
-def _force_method(frames: Sequence[Frame]) -> str | None:
-    """Method of composite forces; one for all frames."""
-    methods = {frame.info.get("force_method") for frame in frames}
-    if len(methods) > 1:
-        raise InputError(
-            f"target forces of one method were expected in the held-out set (got {sorted(map(str, methods))}): label all"
-            " frames at the same level"
-        )
-    (method,) = methods
-    return None if method is None else str(method)
-
-
-def _energy_level(frames: Sequence[Frame]) -> ForceLevel | None:
-    if all(frame.energy is not None for frame in frames):
-        return "target"
-    return "environment" if all(frame.environment_energy is not None for frame in frames) else None
-
-
-def _prefix(level: ForceLevel) -> str:
-    return "" if level == "target" else "environment_"
-
-
-def _paired(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> list[tuple[Frame, Prediction]]:
-    by_hash = {prediction.frame: prediction for prediction in predictions}
-    missing = [frame.hash[:12] for frame in frames if frame.hash not in by_hash]
-    if missing:
-        raise InputError(
-            f"a prediction for every frame was expected (got none for {', '.join(missing[:3])}): predict them"
-        )
-    return [(frame, by_hash[frame.hash]) for frame in frames]
-
-
-def _energies(
-    frames: Sequence[Frame], predictions: Sequence[Prediction], level: ForceLevel, confidence: float
-) -> dict[str, object]:
+def _energies(found: Residuals, confidence: float) -> dict[str, object]:
     """The energy fields of a calibration."""
-    errors, disagreements = [], []
-    for frame, prediction in _paired(frames, predictions):
-        energies = prediction.energies if level == "target" else prediction.environment_energies
-        label = frame.energy if level == "target" else frame.environment_energy
-        errors.append(abs(float(np.mean(energies)) - float(label or 0.0)))
-        disagreements.append(energy_disagreement(energies))
-    floor = _floor(np.array(disagreements))
-    scores = np.array(errors) / np.maximum(disagreements, floor)
+    floor = _floor(found.energy_disagreements)
+    scores = found.energy_errors / np.maximum(found.energy_disagreements, floor)
     return {
         "energy_factor": _quantile(scores, confidence),
         "energy_floor": floor,
-        "energy_error": float(np.mean(errors)),
-        "energy_errors": errors,
-        "energy_disagreements": disagreements,
+        "energy_error": float(found.energy_errors.mean()),
+        "energy_errors": found.energy_errors.tolist(),
+        "energy_disagreements": found.energy_disagreements.tolist(),
     }
 
 
@@ -290,7 +236,8 @@ def _leave_one_out(scores: Floats, confidence: float) -> Floats:
     if not n_others:
         return np.full(1, np.inf)
     rank = min(_rank(n_others, confidence), n_others)
-    return np.array([np.sort(np.delete(scores, i))[rank - 1] for i in range(len(scores))])
+    ranked = np.sort(scores)  # where one up to that rank is left out, the next one takes its place
+    return np.where(scores <= ranked[rank - 1], ranked[rank], ranked[rank - 1])
 
 
 def _gaussian(confidence: float) -> float:

@@ -96,3 +96,17 @@ def test_the_learning_curve_recovers_known_errors() -> None:
         assert point["force_error"] == pytest.approx(error / per_atom)
         assert point["member_force_errors"] == pytest.approx([(error - 0.01) / per_atom, (error + 0.01) / per_atom])
         assert point["energy_error"] == pytest.approx(error)
+
+
+def test_a_round_that_trained_nothing_keeps_its_point_with_the_errors_of_the_committee_before() -> None:
+    frames = labelled(6)
+    curve = learning_curve(
+        data(frames),
+        predictions_00=predictions(frames, 0.4, 0.02),
+        predictions_02=predictions(frames, 0.1, 0.02),
+        **{f"assessment_{n:02d}": orm.Dict({"round": n, "training_frames": 8 + n}) for n in range(4)},
+    ).get_dict()
+    points = curve["rounds"]
+    assert [(point["round"], point["trained"]) for point in points] == [(0, True), (1, False), (2, True), (3, False)]
+    assert [point["training_frames"] for point in points] == [8, 8, 10, 10]
+    assert points[1]["force_error"] == points[0]["force_error"] > points[2]["force_error"] == points[3]["force_error"]

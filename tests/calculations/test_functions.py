@@ -28,6 +28,32 @@ def calibration() -> orm.Dict:
     return calibrate(data(labelled(8)), predictions(labelled(8), 0.05, 0.02), step())
 
 
+def test_raising_the_cache_version_of_selection_ends_the_reuse_of_what_was_selected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from aiida.manage.caching import enable_caching
+
+    from aiida_hqe.calculations import settings
+
+    frames, scale = disagreeing([0.05, 0.02, 0.04]).store(), calibration()
+
+    def cached(steps: orm.Dict) -> bool:
+        with enable_caching(identifier="aiida_hqe.calculations.functions.select"):
+            return bool(select.run_get_node(frames, steps, scale)[1].base.caching.is_created_from_cache)
+
+    assert not cached(step())
+    assert cached(step())
+    monkeypatch.setattr(settings, "CACHE_VERSION", settings.CACHE_VERSION + 1)
+    assert not cached(step())
+
+
+def test_steps_of_an_earlier_version_are_read() -> None:
+    from aiida_hqe.calculations.settings import SelectionStep
+
+    earlier = {key: value for key, value in step().get_dict().items() if key != "cache_version"}
+    assert SelectionStep.model_validate(earlier).cache_version == 1
+
+
 @pytest.mark.parametrize(("frames", "batches", "expected"), [(5, 2, [3, 2]), (2, 4, [1, 1]), (3, 1, [3])])
 def test_splitting_loses_and_repeats_nothing(frames: int, batches: int, expected: list[int]) -> None:
     parts = split(data(hydrogens(frames)), orm.Int(batches))

@@ -42,7 +42,7 @@ def written(directory: Path) -> set[str]:
 def test_a_label_job_runs_on_what_its_calculation_writes(generate: Generate) -> None:
     info, directory = generate("label", frames=FramesData.from_frames(hydrogens(2)).store(), level=orm.Dict(LEVEL))
     assert written(directory) == {files.LEVEL, files.FRAMES}
-    assert info.retrieve_list == [files.LABELS, files.STATUS]
+    assert (info.retrieve_list, info.retrieve_temporary_list) == ([files.STATUS], [files.LABELS])
     assert info.codes_info[0].cmdline_params == ["label"]
     assert run("label", directory).state == "finished"
     assert (directory / files.LABELS).is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import runpy
 import shutil
@@ -12,16 +13,20 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common import LinkType
+from aiida.manage import get_manager
 from campaign_graph import DOCUMENT, Builder, Graph, build, committee_file, labelled, water
 from click.testing import CliRunner, Result
 
 import aiida_hqe.campaign
 from aiida_hqe import queries
+from aiida_hqe.audit import Audit
 from aiida_hqe.calculations.label import level_key
 from aiida_hqe.campaign.check import check
 from aiida_hqe.cli import main
 from aiida_hqe.data.frames import FramesData
+from aiida_hqe.data.groups import keys
 from aiida_hqe.frames import Frames
+from aiida_hqe.volume import volume
 from aiida_hqe.workchains.submission import folder
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "submit_with_verdi_run.py"
@@ -66,6 +71,54 @@ def test_status_as_json_holds_the_rounds(graph: Graph) -> None:
     state = json.loads(printed("status", graph.campaign.uuid, "--json"))
     assert state["pk"] == graph.campaign.pk
     assert state["rounds"][1]["failed"] == 1
+
+
+def test_status_names_what_aiida_has_paused_and_what_puts_that_right(tmp_path: Path, hqe_code: Any) -> None:
+    builder = Builder(tmp_path, hqe_code.computer, DOCUMENT)
+    other = Builder(tmp_path, hqe_code.computer, DOCUMENT)
+    jobs = [
+        made.job("label", made.work("label", "label_00"), "batch_00") for made in (builder, builder, builder, other)
+    ]
+    for job in (*jobs[:2], jobs[3]):
+        job.pause()
+        job.set_process_status("Pausing after failed transport task: upload_calculation failed 5 times consecutively")
+    jobs[0].base.attributes.set("process_state", "waiting")
+    jobs[3].base.attributes.set("process_state", "waiting")
+    lines = printed("status", builder.campaign.pk).splitlines()
+    said = f"paused: hqe.label <{jobs[0].pk}>: Pausing after failed transport task: upload_calculation failed 5 times"
+    assert [line for line in lines if "paused" in line] == [lines[1]]
+    assert lines[1] == f"{said} consecutively; mend the cause, then `verdi process play {jobs[0].pk}`"
+    found = json.loads(printed("status", builder.campaign.pk, "--json"))["paused"]
+    assert [process["pk"] for process in found] == [jobs[0].pk]
+
+
+def test_status_says_why_nothing_works_on_a_campaign_that_has_not_ended(
+    graph: Graph, tmp_path: Path, hqe_code: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aiida_hqe.cli import services
+
+    found = services.Finding("daemon", "missing", "it does not run", "verdi daemon start 2")
+    monkeypatch.setattr(services, "obstacles", lambda _: [found])
+    running = Builder(tmp_path, hqe_code.computer, DOCUMENT).campaign
+    lines = printed("status", running.pk).splitlines()
+    assert lines[1] == "nothing works on it: daemon: it does not run; run `verdi daemon start 2`"
+    assert "nothing works" not in printed("status", graph.campaign.pk)
+
+
+def test_watching_tells_of_a_paused_process_once(capsys: pytest.CaptureFixture[str]) -> None:
+    from aiida_hqe.cli.watch import Progress
+
+    progress = Progress()
+    for process in (3, 3, 4):
+        progress.note(queries.Paused(process, "hqe.label", "no connection").remedy)
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["<3>:", "<4>:"]
+
+
+def test_garbage_is_collected_as_before_once_a_command_has_ended(graph: Graph) -> None:
+    before = gc.get_threshold()
+    printed("status", graph.campaign.pk)
+    refused("status", 999999999)
+    assert gc.get_threshold() == before
 
 
 def test_watching_an_ended_campaign_shows_its_table_at_once(graph: Graph) -> None:
@@ -136,6 +189,21 @@ def test_the_audit_of_a_sound_campaign_ends_with_exit_code_0(graph: Graph) -> No
     found = json.loads(printed("audit", graph.campaign.pk, "--json"))
     assert found["sound"]
     assert found["faults"] == []
+
+
+def test_an_audit_says_what_each_label_takes_and_counts_a_file_that_nodes_share_once(graph: Graph) -> None:
+    line = printed("audit", graph.campaign.pk).splitlines()[-1]
+    item = json.loads(printed("audit", graph.campaign.pk, "--json"))
+    assert f"{item['bytes_per_label']} bytes in files for each of 8 labels" in line
+    found = volume(Audit(graph.campaign))
+    assert found is not None
+    arrays = 8 * (3 + 9 + 3 + 2 + 6 + 2) + 8 * (9 + 6) + 16  # whole numbers, positions and charges; forces; energies
+    assert found.raw == arrays
+    files = {key for node in Audit(graph.campaign).data.values() for key in keys(node).values()}
+    files |= {key for node in Audit(graph.campaign).processes.values() for key in keys(node).values()}
+    repository = get_manager().get_profile_storage().get_repository()
+    assert sum(found.kinds.values()) == sum(len(repository.get_object_content(key)) for key in files)
+    assert found.kinds["sets"] < found.kinds["labelled"] / 5
 
 
 def test_an_audit_prints_a_line_for_each_fault_and_ends_with_exit_code_1(tmp_path: Path, hqe_code: Any) -> None:

@@ -17,8 +17,8 @@ from aiida_hqe.data.frames import FramesData
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.jobs import files
-from aiida_hqe.labels import Label
-from aiida_hqe.predictions import Prediction
+from aiida_hqe.labels import VECTORS, CoreLabel, Label
+from aiida_hqe.predictions import Prediction, Residuals
 
 Parse = Callable[..., Any]
 MakeStatus = Callable[..., str]
@@ -109,6 +109,28 @@ def test_labels_become_frames_in_their_order(parse: Parse, status: MakeStatus) -
     assert outputs["frames"].frames.hashes == frames.hashes
     assert outputs["frames"].n_labelled == 3
     assert outputs["frames"].frames[0].info["seconds"] == 2.0
+
+
+def test_what_frames_do_not_hold_of_their_labels_is_kept_without_vectors(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens(2)
+    core = CoreLabel(core=1, orbitals=4, mean_field_energy=1.0, correlation_energy=-2.0)
+    told = label(frames[0]).model_copy(update={"cores": [core], "scf_rung": "default", "energy": -32.0})
+    contents = {files.STATUS: status("partial"), files.LABELS: lines(told, failure(frames[1]))}
+    outputs, _ = parse("label", contents, frames=FramesData.from_frames(frames))
+    [line] = outputs["details"].content.splitlines()
+    kept = Label.model_validate_json(line)
+    assert (kept.frame, kept.scf_rung, kept.cores) == (frames[0].hash, "default", [core])
+    assert kept == told.model_copy(update=dict.fromkeys(VECTORS))
+    arrays = {name for name in Label.model_fields if name.endswith(("forces", "gradient"))}
+    assert arrays == VECTORS
+
+
+def test_labels_that_an_earlier_version_kept_are_parsed_again(parse: Parse, status: MakeStatus) -> None:
+    frames = hydrogens()
+    contents = {files.STATUS: status(), files.LABELS: lines(*map(label, frames))}
+    outputs, node = parse("label", contents, frames=FramesData.from_frames(frames), kept=True)
+    assert node.is_finished_ok
+    assert outputs["frames"].n_labelled == 3
 
 
 def test_a_frame_that_failed_costs_that_frame_only(parse: Parse, status: MakeStatus) -> None:
@@ -288,6 +310,19 @@ def test_predictions_are_put_out(parse: Parse, status: MakeStatus, tmp_path: Pat
     outputs, node = parse("predict", {files.STATUS: status(), files.PREDICTIONS: found})
     assert node.is_finished_ok
     assert outputs["predictions"].content == found
+
+
+def test_residuals_are_put_out_and_damaged_ones_are_not(parse: Parse, status: MakeStatus, tmp_path: Path) -> None:
+    none = np.zeros(0)
+    of_none = Residuals(
+        frames=[], level="environment", energy_level=None, force_method=None, force_errors=none, disagreements=none,
+        member_errors=none, energy_errors=none, energy_disagreements=none, energies=none, shown_forces=[], shown_mm_forces=[],
+    )  # fmt: skip
+    found = content(tmp_path / "residuals.h5", lambda path: hdf5.write_residuals(path, of_none))
+    outputs, node = parse("predict", {files.STATUS: status(), files.PREDICTIONS: found})
+    assert node.is_finished_ok
+    assert outputs["predictions"].content == found
+    assert parse("predict", {files.STATUS: status(), files.PREDICTIONS: found[:-100]})[1].exit_status == 320
 
 
 def test_a_prepared_assembly_is_put_out(parse: Parse, status: MakeStatus) -> None:
