@@ -132,6 +132,35 @@ def loop(calculators: list[Any], atoms: Atoms) -> Callable[[], object]:
     return step
 
 
+def asked_now_and_then(one: Committee, whole: Committee, frame: Frame, interval: int) -> Callable[[], object]:
+    """Steps of one interval of `sampling.committee_interval`: one member drives each, the committee is asked once."""
+
+    def steps() -> object:
+        for _ in range(interval):
+            one.evaluate(frame)
+        return whole.evaluate(frame)
+
+    return steps
+
+
+def test_one_member_drives_and_the_committee_is_asked_now_and_then() -> None:
+    frame, whole = in_water(hexanol(), 500), untrained(SETTINGS)
+    one, own = (
+        whole.alone(0),
+        [CommitteeCalculator(whole.alone(k), frame.mm_positions, frame.mm_charges) for k in range(4)],
+    )
+    print("\nper interval; the rival per step")
+    found = take_turns(
+        {f"interval {n}": asked_now_and_then(one, whole, frame, n) for n in (1, 5, 10)}
+        | {"rival: own members, one ASE calculator each": loop(own, hexanol())},
+        calls=2,
+    )
+    rival = found.popitem()[1]
+    for name, milliseconds in found.items():
+        step = milliseconds / int(name.split()[1])
+        print(f"{name}: {step:.2f} ms a step, 1/{rival / step:.1f} of the rival")
+
+
 def test_a_step_of_a_committee_of_four(tmp_path: Path) -> None:
     atoms = hexanol()
     frame, whole, blind = in_water(atoms, 500), untrained(SETTINGS), untrained(BLIND)
@@ -161,7 +190,7 @@ def test_a_step_of_a_committee_of_four(tmp_path: Path) -> None:
 
 def test_growth_with_the_number_of_charges() -> None:
     atoms, whole = hexanol(), untrained(SETTINGS)
-    frames = {n: in_water(atoms, n // 3) for n in (300, 1500, 6000)}
+    frames = {n: in_water(atoms, n // 3) for n in (300, 1500, 3000, 6000)}
     print()
     take_turns(
         {f"four members, {n} charges": lambda frame=frame: whole.evaluate(frame) for n, frame in frames.items()}

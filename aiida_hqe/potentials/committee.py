@@ -16,7 +16,7 @@ from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials import storage
 from aiida_hqe.potentials.member import LEVELS, LevelName, Member
 from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.potentials.stack import Derivatives, Precision, Stack
+from aiida_hqe.potentials.stack import Precision, Stack
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.predictions import Prediction
 
@@ -218,20 +218,21 @@ class Committee:
         spread = by_level[self.force_level]
         driving = by_level.get("target", spread)
         mean, base = driving.mean(), self._baseline(frame)
-        deviations, atoms = np.zeros(1), np.zeros(frame.n_qm)
+        members = spread.forces(surroundings), spread.mm_forces(surroundings)
+        on_qm, on_mm = (forces.mean(axis=0) for forces in members)
+        if driving is not spread:
+            on_qm, on_mm = mean.forces(surroundings), mean.mm_forces(surroundings)
         k = max(self.n_members - 1, 1)
-        if self.n_members > 1:
-            deviations, squares = _deviations(spread, surroundings)
-            atoms = np.sqrt(squares / k)
+        deviations, squares = _deviations(*members)
         return Evaluation(
             energy=float(driving.energies.mean()) + base.energy,
-            forces=mean.forces(surroundings) + base.forces,
-            mm_forces=mean.mm_forces(surroundings) + base.mm_forces,
+            forces=on_qm + base.forces,
+            mm_forces=on_mm + base.mm_forces,
             charge_gradient=mean.charge_gradient(surroundings) + base.charge_gradient,
             disagreement=float(np.sqrt((deviations**2).sum() / k)),
             energy_disagreement=float(np.sqrt(((driving.energies - driving.energies.mean()) ** 2).sum() / k)),
             member_deviations=deviations,
-            atom_disagreement=atoms,
+            atom_disagreement=np.sqrt(squares / k),
         )
 
     @functools.cached_property
@@ -287,9 +288,11 @@ class Committee:
                 )
 
 
-def _deviations(spread: Derivatives, surroundings: Surroundings) -> tuple[Floats, Floats]:
-    """Deviation of each member (K,), and the squared deviations on each QM atom, summed over the members (n_qm,)."""
-    deviation = spread.deviation()
-    on_atoms = (deviation.forces(surroundings) ** 2).sum(axis=2)
-    on_charges = (deviation.mm_forces(surroundings) ** 2).sum(axis=(1, 2))
-    return np.sqrt((on_atoms.sum(axis=1) + on_charges) / len(surroundings.potential)), on_atoms.sum(axis=0)
+def _deviations(forces: Floats, mm_forces: Floats) -> tuple[Floats, Floats]:
+    """Deviation of each member (K,), and the squared deviations on each QM atom, summed over the members (n_qm,).
+
+    Of one member alone they vanish.
+    """
+    on_atoms = ((forces - forces.mean(axis=0)) ** 2).sum(axis=2)
+    on_charges = ((mm_forces - mm_forces.mean(axis=0)) ** 2).sum(axis=(1, 2))
+    return np.sqrt((on_atoms.sum(axis=1) + on_charges) / forces.shape[1]), on_atoms.sum(axis=0)

@@ -40,11 +40,6 @@ class Derivatives:
         """Mean over the members, without the leading axis."""
         return Derivatives(self.energies.mean(axis=0), tuple(array.mean(axis=0) for array in self.gradients))
 
-    def deviation(self) -> Derivatives:
-        """Deviation of each member from the mean."""
-        gradients = tuple(array - array.mean(axis=0) for array in self.gradients)
-        return Derivatives(self.energies - self.energies.mean(axis=0), gradients)
-
     def forces(self, surroundings: Surroundings) -> Floats:
         """Forces on the QM atoms, (..., n_qm, 3)."""
         return surroundings.qm_forces(*self.gradients)

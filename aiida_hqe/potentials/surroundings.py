@@ -149,13 +149,28 @@ class Surroundings:
 
     def mm_forces(self, by_potential: Floats, by_field: Floats, *near: Floats) -> Floats:
         """Forces on the point charges (..., n_mm, 3)."""
-        weights = by_potential[..., None] * self.first + self._along(by_field) * self.second
-        places = np.concatenate([self.positions, np.ones((len(self.positions), 1))], axis=1)
-        sums = np.swapaxes(weights, -1, -2) @ places
-        forces = self.first.T @ by_field - sums[..., :3] + self.mm_positions * sums[..., 3:]
+        first, second = self._moments_of(by_potential, by_field)
+        shape, x = (*by_potential.shape[:-1], len(self.mm_positions)), self.mm_positions.T
+        on_first = (first @ self.first).reshape(7, len(first) // 7, shape[-1])
+        on_second = (second @ self.second).reshape(4, 4, *on_first.shape[1:])
+        sums = on_first[3:] - on_second[0] - x[0] * on_second[1] - x[1] * on_second[2] - x[2] * on_second[3]
+        forces = np.moveaxis(on_first[:3] + sums[:3] - x[:, None] * sums[3], 0, -1).reshape(*shape, 3)
         if self.nearby is not None:
             forces[..., self.nearby.sites, :] -= near[0][..., : len(self.nearby.sites), :]
         return forces
+
+    def _moments_of(self, by_potential: Floats, by_field: Floats) -> tuple[Floats, Floats]:
+        r"""What `mm_forces` sums over the atoms with weights `first`, (7 K, n), and `second`, (16 K, n); :math:`r^1 = (r, 1)`.
+
+        The former are :math:`v` and :math:`-p r^1`, the latter :math:`(v \cdot r) r^1` and :math:`-v_x r^1` for each x.
+        """
+        n = len(self.positions)
+        p, v = by_potential.reshape(-1, n), by_field.reshape(-1, n, 3)
+        places = np.concatenate([self.positions, np.ones((n, 1))], axis=1)
+        along = (v * self.positions).sum(axis=-1, keepdims=True)
+        first = np.concatenate([v, -p[..., None] * places], axis=-1)
+        second = np.concatenate([along, -v], axis=-1)[..., None] * places[:, None]
+        return first.transpose(2, 0, 1).reshape(-1, n), second.transpose(2, 3, 0, 1).reshape(-1, n)
 
     def charge_gradient(self, by_potential: Floats, by_field: Floats, *near: Floats) -> Floats:
         """Derivative of the energy with respect to each point charge, (..., n_mm), eV/e."""

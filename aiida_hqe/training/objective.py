@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from aiida_hqe.potentials.batched import BatchedPaiNN, is_batched
 from aiida_hqe.potentials.graph import Function, record
 from aiida_hqe.potentials.model import Potential
 from aiida_hqe.training.batches import Block
@@ -114,6 +115,9 @@ class Objective:
 
     def _energy(self, flat: Tensor, scale: Tensor, numbers: tuple[int, ...]) -> Callable[..., Tensor]:
         state, atoms = self.unflatten(flat) | {"scale": scale}, torch.tensor(numbers)
+        if is_batched(self.network.settings, len(numbers)):
+            whole = dict(self.network.named_buffers()) | state
+            return BatchedPaiNN(self.network.settings, self.network.charge, whole, numbers)
         return lambda *inputs: functional_call(self.network, state, (atoms, *inputs))
 
     def _function(self, numbers: tuple[int, ...]) -> Function:
