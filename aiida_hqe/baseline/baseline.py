@@ -58,9 +58,25 @@ def evaluate(frame: Frame, name: BaselineName) -> Baseline:
     methods: dict[str, Callable[[Frame], Baseline]] = {
         "gfn1-xtb": xtb.gfn1,
         "gfn2-xtb": xtb.gfn2,
+        "gfn1-xtb-gas": xtb.gfn1_gas,
+        "gfn2-xtb-gas": xtb.gfn2_gas,
         "hf-minimal": hartree_fock.minimal,
     }
     return methods[name](frame)
+
+
+def require(name: BaselineName) -> None:
+    """See, before anything is computed that a failure would waste, that this machine has what the baseline needs.
+
+    Raises
+    ------
+    ResourceError
+        The package that it needs is not installed.
+    """
+    if "xtb" in name:
+        from aiida_hqe.baseline import xtb
+
+        xtb.interface()
 
 
 def with_baseline(frames: Iterable[Frame], name: BaselineName) -> Frames:

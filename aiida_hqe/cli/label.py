@@ -39,12 +39,14 @@ def label(ctx: click.Context, frames: Path, level_file: Path, output: Path | Non
     With -o, finished labels are also kept next to OUTPUT while the command runs: started again, it goes on where it was.
     Exit codes: 0 every frame is labelled, 2 a frame failed because of the input, 1 it failed otherwise.
     """
+    from aiida_hqe.baseline.baseline import require
     from aiida_hqe.campaign import document
     from aiida_hqe.cli.journal import Journal, check_output
     from aiida_hqe.embedding.level import Level
     from aiida_hqe.frames import Frames
 
     level = document.read(level_file, Level)
+    require(level.baseline)
     check_output(output)
     batch = Frames.read(frames)
     journal = Journal.beside(output, level)

@@ -91,6 +91,7 @@ def evaluate(frame: Frame, level: Level, memory: Memory | None = None) -> Label:
 
 def _evaluate(frame: Frame, level: Level, memory: Memory) -> Label:
     check(frame, level)
+    cheap = _baseline(frame, level)
     state = solve_environment(frame, level.environment, memory.environment)
     memory.environment = state.density
     analytic = TargetForces(state, level) if level.forces not in ("none", "numerical") else None
@@ -116,7 +117,7 @@ def _evaluate(frame: Frame, level: Level, memory: Memory) -> Label:
         environment_mm_forces=_vectors(environment.charges),
         environment_charge_gradient=environment.charge_gradient.tolist(),
         **target,
-        **_baseline(frame, level),
+        **cheap,
         scf_rung=state.rung,
         core_seconds=core_seconds,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from aiida_hqe.baseline.baseline import require
 from aiida_hqe.embedding.label import failed, label
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.errors import ConvergenceError, HQEError, InputError, IntegrityError
@@ -36,8 +37,11 @@ def run(directory: Path) -> files.Status:
         Frames or level are missing or wrong, or the level leaves the number of core orbitals open.
     IntegrityError
         A line of ``labels.jsonl`` other than the last is damaged.
+    ResourceError
+        The baseline of the level needs a package that is not installed.
     """
     level = read_level(directory / files.LEVEL)
+    require(level.baseline)
     frames = Frames.read(directory / files.FRAMES).unique()
     if level.embedding.core_orbitals is None and any(frame.n_cores for frame in frames):
         raise InputError(

@@ -25,7 +25,7 @@ class PotentialSettings(Settings):
         Whether the network predicts charges that interact with the potential; not if it is blind.
     first_response
         Size of the first weights by which potential and field enter an atom's features. A small one says, before training, that
-        the surroundings change little: forces on frames never seen get better, energies not.
+        the surroundings change little: forces on frames never seen get better where labels are few.
     baseline
         A cheap method in the same point charges, to which the network learns the difference, and to which it is added.
     """

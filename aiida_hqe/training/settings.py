@@ -36,6 +36,11 @@ class TrainingSettings(Settings):
         new frames and those about to be forgotten often, the others now and then.
     optimizer, weight_decay
         ``adam``, ``adamw`` or ``core`` (optional extra ``core``), and the weight decay of the latter two; ``None`` is their own.
+    left_out
+        Fraction of the training frames that each member never trains on, others for each member (rounded to whole folds, at least
+        as many as members): by them it decides which state to keep. With a half, members differ by data as well as by seed, and
+        their disagreement is nearer to their errors before calibration; an epoch is shorter. Errors grow, the more the fewer the
+        labels are.
     held_out
         Fraction of each batch of labels kept for calibration, never trained on.
     """
@@ -55,6 +60,7 @@ class TrainingSettings(Settings):
     target_weight_energy: float | None = Field(None, ge=0)
     target_weight_forces: float | None = Field(None, ge=0)
     target_weight_mm_forces: float | None = Field(None, ge=0)
+    left_out: float = Field(0.1, gt=0, lt=1)
     held_out: float = Field(0.25, gt=0, lt=1)
     warm_start: bool = True
     data: Literal["all", "adaptive"] = "all"

@@ -17,9 +17,10 @@ from aiida_hqe.potentials.model import Potential, build
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.stack import reach
 from aiida_hqe.potentials.surroundings import Surroundings
-from aiida_hqe.training.batches import blocks
+from aiida_hqe.training.batches import Block, blocks
 from aiida_hqe.training.difference import fit_difference
 from aiida_hqe.training.fit import DivergenceError, Fit, Step, fit
+from aiida_hqe.training.references import shifted, shifts
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import Targets, baseline, difference, levels_of, targets
 
@@ -99,7 +100,7 @@ class _Course:
         self.frames, self.potential, self.training, self.learn = frames, potential, training, learn
         self.member, self.seed, self.progress, self.levels = member, seed, progress, levels
         self.initial = _matching(initial, potential, learn, frames, member, levels) if training.warm_start else None
-        self.held = validation_fold(frames, member, training.members)
+        self.held = validation_fold(frames, member, training.members, training.left_out)
         self.dtype = torch.float64 if training.precision == "float64" else torch.float32
         self.history: list[Step] = []
         self.summary: dict[str, Any] = {}
@@ -133,19 +134,22 @@ class _Course:
         wanted = [self._wanted(frame, level) for frame in self.frames]
         start, network = self._start(level, wanted, environment)
         references = np.array([start.reference(frame.numbers) for frame in self.frames])
+        folds = self._folds(wanted, references)
         try:
-            result = self._fit(level, network, wanted, references)
+            result = self._fit(level, network, folds)
         except DivergenceError as error:
             if np.isfinite(error.best.validation):
-                self._keep(level, error.best, start, wanted)
+                self._keep(level, error.best, start, folds, wanted[0])
             raise
-        self._keep(level, result, start, wanted)
+        self._keep(level, result, start, folds, wanted[0])
 
-    def _keep(self, level: LevelName, result: Fit, start: Network, wanted: list[Targets]) -> None:
+    def _keep(self, level: LevelName, result: Fit, start: Network, folds: list[list[Block]], first: Targets) -> None:
+        """Keep what was trained, its references of energy moved by what it leaves of the energies on average."""
         self.history += [{"member": self.member, "level": level} | step for step in result.history]
         self.summary[level] = {"validation": result.validation, "epochs": self._epochs(level)}
         state = {name: tensor.detach().clone() for name, tensor in result.network.state_dict().items()}
-        self.networks[level] = Network(state, start.references, wanted[0].forces is not None)
+        left = shifts(result.network, [block for fold in folds for block in fold])
+        self.networks[level] = Network(state, shifted(start.references, left), first.forces is not None)
 
     def _wanted(self, frame: Frame, level: LevelName) -> Targets:
         """What the network is to give: the label, less the baseline if there is one."""
@@ -163,9 +167,10 @@ class _Course:
         self.summary["target"] = {"validation": found.validation, "ridge": found.strength}
         return found.network
 
-    def _fit(self, level: LevelName, network: Potential, wanted: list[Targets], references: Floats) -> Fit:
+    def _folds(self, wanted: list[Targets], references: Floats) -> list[list[Block]]:
+        """Frames to train on, and those of the validation fold."""
         chosen = [[i for i in range(len(wanted)) if (i in self.held) == held] for held in (False, True)]
-        training, validation = (
+        return [
             blocks(
                 [self.frames[i] for i in part],
                 [wanted[i] for i in part],
@@ -174,7 +179,10 @@ class _Course:
                 reach(self.potential),
             )
             for part in chosen
-        )
+        ]
+
+    def _fit(self, level: LevelName, network: Potential, folds: list[list[Block]]) -> Fit:
+        training, validation = folds
         trained = self.levels if self.learn != "difference" else self.levels[:1]
         total, done = sum(self._epochs(name) for name in trained), self._done
         self._done += self._epochs(level)
@@ -198,8 +206,7 @@ class _Course:
             network.load_state_dict(dict(start.state))
         elif level == "target" and self.learn == "transfer" and environment is not None:
             base = np.array([environment.reference(atoms) for atoms in numbers])
-            shifts = fit_references(numbers, energies - base)
-            references = {element: value + shifts[element] for element, value in environment.references.items()}
+            references = shifted(environment.references, fit_references(numbers, energies - base))
             start = Network(environment.state, references, environment.has_forces)
             network.load_state_dict(dict(start.state))
         else:
@@ -209,14 +216,17 @@ class _Course:
         return start, network.to(self.dtype)
 
 
-def validation_fold(frames: Frames, member: int, members: int) -> set[int]:
-    """Indices of the frames that member `member` never trains on: about a tenth, others for each member.
+def validation_fold(frames: Frames, member: int, members: int, left_out: float = 0.1) -> set[int]:
+    """Indices of the frames that member `member` never trains on: about the fraction `left_out`, others for each member.
 
-    Folds follow from content hashes, so a frame stays in its fold's neighbourhood whatever the order of the frames.
+    The frames are cut into folds, at least as many as there are members, and each member leaves out its own and those next
+    to it, so that every frame is left out equally often. Folds follow from content hashes, so a frame stays in its fold's
+    neighbourhood whatever the order of the frames.
     """
-    folds = min(max(members, 10), len(frames))
+    folds = min(max(members, round(1.0 / left_out)), len(frames))
+    width = min(max(1, round(left_out * folds)), folds - 1)
     order = sorted(range(len(frames)), key=lambda index: frames[index].hash)
-    return {index for rank, index in enumerate(order) if rank % folds == member % folds}
+    return {index for rank, index in enumerate(order) if (rank - member) % folds < width}
 
 
 def _scale(residuals: Floats, wanted: list[Targets]) -> float:

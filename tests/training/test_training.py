@@ -18,9 +18,12 @@ from aiida_hqe.jobs.train import run as run_train
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.residuals import read_residuals
+from aiida_hqe.selection.residuals import residuals
 from aiida_hqe.training import objective as objectives
 from aiida_hqe.training.batches import Block, blocks
 from aiida_hqe.training.objective import Objective
+from aiida_hqe.training.references import shifts
 from aiida_hqe.training.targets import targets
 from aiida_hqe.training.train import train_member, validation_fold
 
@@ -50,6 +53,34 @@ def test_training_halves_the_force_errors_on_frames_never_seen(
     mm_spread = np.sqrt(np.mean(np.concatenate([frame.environment_mm_forces for frame in unseen]) ** 2))
     assert force_error(committee, unseen) < 0.5 * spread
     assert mm_force_error(committee, unseen) < 0.5 * mm_spread
+
+
+@pytest.mark.parametrize("learn", ["transfer", "direct"])
+def test_energies_are_right_on_average_however_short_the_training(methanol: Frames, learn: str) -> None:
+    frames = Frames(methanol[:6])
+    brief = SHORT.model_copy(update={"epochs": 2, "target_epochs": 2, "learn": learn})
+    found = train_member(frames, SMALL, brief, member=0, seed=5)[0].predict_batch(frames)
+    wanted = [frame.environment_energy for frame in frames]
+    errors = [float(one.environment_energies[0]) - energy for one, energy in zip(found, wanted, strict=True)]
+    assert np.std(errors) > 1e-2
+    assert abs(np.mean(errors)) < 1e-4
+    errors = [float(one.energies[0]) - frame.energy for one, frame in zip(found, frames, strict=True)]
+    assert abs(np.mean(errors)) < 1e-4
+
+
+def test_what_a_network_leaves_of_the_energies_is_found_for_each_composition(methanol: Frames) -> None:
+    """Methanol and its oxygen atom: with the shifts, the mean errors of both vanish."""
+    whole = list(methanol[:3])
+    oxygen = int(np.flatnonzero(whole[0].numbers == 8)[0])
+    part = {name: getattr(whole[0], name)[oxygen : oxygen + 1] for name in ("numbers", "positions", "core")}
+    frames = [*whole, whole[0].unlabelled().replace(**part, environment_energy=-2000.0)]
+    wanted = [targets(frame, "environment") for frame in frames]
+    kinds = blocks(frames, wanted, np.zeros(len(frames)), torch.float64)
+    network = build(SMALL, 0, 0).double()
+    found = shifts(network, kinds)
+    for block in kinds:
+        left = block.tensors[4] - network(torch.tensor(block.numbers), *block.tensors[:3]).detach()
+        assert float(left.mean()) == pytest.approx(sum(found[number] for number in block.numbers), abs=1e-6)
 
 
 def test_difference_of_levels_is_learned_from_energies_alone(
@@ -155,6 +186,28 @@ def test_each_member_leaves_out_frames_of_its_own(methanol: Frames) -> None:
     assert len(set.union(*folds)) == sum(map(len, folds))
 
 
+@pytest.mark.parametrize("left_out", [0.1, 0.25, 0.5, 0.75])
+def test_members_leave_out_each_frame_equally_often(methanol: Frames, left_out: float) -> None:
+    folds = [validation_fold(Frames(methanol[:12]), member, 4, left_out) for member in range(4)]
+    times = np.bincount([index for fold in folds for index in fold], minlength=12)
+    assert times.tolist() == [round(4 * left_out)] * 12 if left_out > 0.1 else times.max() == 1
+
+
+def test_members_that_leave_out_a_half_train_in_pairs_on_frames_of_their_own(methanol: Frames) -> None:
+    seen = [set(range(12)) - validation_fold(Frames(methanol[:12]), member, 4, 0.5) for member in range(4)]
+    assert not seen[0] & seen[2]
+    assert not seen[1] & seen[3]
+    assert all(len(seen[member] & seen[member - 1]) == 3 for member in range(4))
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(2, 0.9), (3, 0.5), (3, 0.01), (12, 0.99)])
+def test_however_few_the_frames_some_are_trained_on_and_some_left_out(
+    methanol: Frames, count: int, left_out: float
+) -> None:
+    sizes = [len(validation_fold(Frames(methanol[:count]), member, 4, left_out)) for member in range(4)]
+    assert all(1 <= size < count for size in sizes)
+
+
 def test_a_diverging_training_names_the_frames(environment: Frames) -> None:
     settings = SHORT.model_copy(update={"learning_rate": 1e30, "final_learning_rate": 1e30, "epochs": 20})
     with pytest.raises(ConvergenceError, match=environment[0].hash[:12] + "|frames [0-9a-f]{12}"):
@@ -256,7 +309,13 @@ def test_jobs_train_a_committee_and_predict_with_it(methanol: Frames, tmp_path: 
     assert run_train(tmp_path).counts == {"members": 2, "frames": 5}
     (tmp_path / files.TRAINED).rename(tmp_path / files.COMMITTEE)
     assert run_predict(tmp_path).counts == {"members": 2, "frames": 5}
-    found = hdf5.read_predictions(tmp_path / files.PREDICTIONS)
-    assert [prediction.frame for prediction in found] == few.hashes
-    expected = Committee.load(tmp_path / files.COMMITTEE).predict(few[4])
-    np.testing.assert_allclose(found[4].forces, expected.forces, atol=1e-12)
+    expected = Committee.load(tmp_path / files.COMMITTEE).predict_batch(few)
+    found = read_residuals(tmp_path / files.PREDICTIONS)
+    assert found.frames == few.hashes
+    np.testing.assert_array_equal(found.force_errors, residuals(few, expected).force_errors)
+    Frames(frame.unlabelled() for frame in few).write(tmp_path / files.FRAMES)
+    assert run_predict(tmp_path).counts == {"members": 2, "frames": 5}
+    said = hdf5.read_predictions(tmp_path / files.PREDICTIONS)
+    assert [prediction.frame for prediction in said] == few.hashes
+    np.testing.assert_array_equal(said[4].energies, expected[4].energies)
+    np.testing.assert_allclose(said[4].forces, expected[4].forces, rtol=1e-7)
