@@ -7,7 +7,9 @@ and, a tenth of it, at 600 K. Every arm starts from the same `FIRST` random fram
 each of `ROUNDS` rounds, with the program's own selection; committees of four small networks are trained on from round to
 round, as in a campaign. The target force error is so small that every frame counts as uncertain: the question is what to
 label next. Arms: ``random``, ``farthest_point``, ``committee`` (largest bounds first), ``committee + diversity`` (distance
-times bound).
+times bound). And arms that know what no selection can, to see what there is to gain on this pool (added after the first four
+were run): ``true error`` and ``true error + diversity`` have the committee's true errors in place of its disagreement, ``rare
+region first`` labels every frame from 600 K before any other, the most diverse first.
 
 Fixed before the first run (``SEEDS`` seeds each):
 
@@ -17,7 +19,7 @@ Fixed before the first run (``SEEDS`` seeds each):
   beats another if its mean is smaller by more than twice the standard error of the paired difference over seeds;
 - penalty: error on 300 K frames of a third trajectory after the last round, relative to that of the random arm.
 
-Results are appended to ``selection.jsonl`` seed by seed; figures of the stored run: ``selection.json``.
+Results are appended to ``selection.jsonl`` arm by arm; figures of the stored run: ``selection.json``.
 """
 
 from __future__ import annotations
@@ -53,6 +55,9 @@ ARMS: dict[str, dict[str, object]] = {
     "farthest_point": {"strategy": "farthest_point"},
     "committee": {"strategy": "committee", "diversity": False},
     "committee + diversity": {"strategy": "committee", "diversity": True},
+    "true error": {"strategy": "committee", "diversity": False},
+    "true error + diversity": {"strategy": "committee", "diversity": True},
+    "rare region first": {"strategy": "committee", "diversity": True},
 }
 
 UNIT = Calibration(
@@ -120,10 +125,32 @@ def train(frames: list[Frame], seed: int, before: Committee | None) -> Committee
     return Committee.merge(members)
 
 
+def begin(folder: Path, frames: list[Frame], seed: int) -> Committee:
+    """The committee that all arms of a seed start from, kept in a file."""
+    path = folder / f"start_{seed}.safetensors"
+    if not path.exists():
+        train(frames, seed, None).save(path)
+    return Committee.load(path)
+
+
+def judgement(arm: str, frame: Frame, forces: Floats, mm_forces: Floats) -> float:
+    """What an arm goes by: the disagreement of members that predict these forces, or what only an arm for comparison knows."""
+    if arm == "rare region first":
+        return 1.0 if is_rare(frame) else 1e-3
+    if arm.startswith("true error"):
+        return force_norm(forces.mean(0) - frame.environment_forces, mm_forces.mean(0) - frame.environment_mm_forces)
+    return force_disagreement(forces, mm_forces)
+
+
+def is_rare(frame: Frame) -> bool:
+    """Whether it is from 600 K."""
+    return int(frame.info["seed"]) >= SEED + WALKERS
+
+
 def choose(arm: str, pool: Seen, known: list[Frame], committee: Committee, seed: int) -> list[Frame]:
     """The next batch."""
     judged = [
-        frame.replace(info={**frame.info, "disagreement": force_disagreement(*forces)})
+        frame.replace(info={**frame.info, "disagreement": judgement(arm, frame, *forces)})
         for frame, forces in zip(pool.frames, pool.forces(committee), strict=True)
     ]
     target = "0.001 meV/angstrom"
@@ -132,30 +159,30 @@ def choose(arm: str, pool: Seen, known: list[Frame], committee: Committee, seed:
 
 
 def run(folder: Path) -> None:
-    """All arms, seed by seed; what is in ``selection.jsonl`` already is not repeated."""
+    """All arms of all seeds; what is in ``selection.jsonl`` already is not repeated."""
     path = folder / "selection.jsonl"
-    done = {entry["seed"] for entry in map(json.loads, path.read_text().splitlines())} if path.exists() else set()
+    lines = path.read_text().splitlines() if path.exists() else []
+    done = {(entry["seed"], entry["arm"]) for entry in map(json.loads, lines)}
     pool, common, rare = sets(folder)
-    for seed in sorted(set(range(SEEDS)) - done):
-        start, entries = time.process_time(), []
-        order = np.random.default_rng(seed).permutation(len(pool.frames))[:FIRST]
-        first = [pool.frames[i] for i in order.tolist()]
-        begun = train(first, seed, None)
-        for arm in ARMS:
-            known, committee, curve = list(first), begun, [score(first, begun, common, rare)]
-            for number in range(ROUNDS):
-                known += choose(arm, pool, known, committee, 100 * seed + number)
-                committee = train(known, seed, committee)
-                curve.append(score(known, committee, common, rare))
-            entries.append({"seed": seed, "arm": arm, "curve": curve})
+    for arm, seed in itertools.product(ARMS, range(SEEDS)):
+        if (seed, arm) in done:
+            continue
+        start, order = time.process_time(), np.random.default_rng(seed).permutation(len(pool.frames))[:FIRST]
+        known = [pool.frames[i] for i in order.tolist()]
+        committee = begin(folder, known, seed)
+        curve = [score(known, committee, common, rare)]
+        for number in range(ROUNDS):
+            known += choose(arm, pool, known, committee, 100 * seed + number)
+            committee = train(known, seed, committee)
+            curve.append(score(known, committee, common, rare))
         with path.open("a") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
-        print(f"seed {seed}: {time.process_time() - start:.0f} CPU s", flush=True)
+            file.write(json.dumps({"seed": seed, "arm": arm, "curve": curve}) + "\n")
+        print(f"{arm}, seed {seed}: {time.process_time() - start:.0f} CPU s", flush=True)
 
 
 def score(known: list[Frame], committee: Committee, common: Seen, rare: Seen) -> dict[str, float]:
     """Labels, how many of them are of the rare region, and errors in both regions."""
-    hot = sum(frame.info["seed"] >= SEED + WALKERS for frame in known)
+    hot = sum(is_rare(frame) for frame in known)
     return {"labels": len(known), "rare": hot, "rare_error": rare.error(committee), "error": common.error(committee)}
 
 
