@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from aiida.common.folders import Folder
-from aiida.orm import Dict
+from aiida.orm import Dict, SinglefileData
 
 from aiida_hqe.calculations.base import HQECalculation, valid, write_frames, write_settings
 from aiida_hqe.data.frames import FramesData
@@ -18,8 +18,10 @@ from aiida_hqe.jobs import files
 class LabelCalculation(HQECalculation):
     """``hqe-job label``: quantum-core embedding labels of a batch of frames, each written as soon as it is finished."""
 
+    CACHE_VERSION = 2  # the environment's second-order solver ends at minima, not at saddle points
     JOB = "label"
-    RESULTS = (files.LABELS,)
+    RESULTS = ()
+    READ = (files.LABELS,)
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -29,6 +31,12 @@ class LabelCalculation(HQECalculation):
         spec.input("frames", valid_type=FramesData, help="Frames to label.")
         spec.output(
             "frames", valid_type=FramesData, required=False, help="The frames that were labelled, in their order."
+        )
+        spec.output(
+            "details",
+            valid_type=SinglefileData,
+            required=False,
+            help="Of each label, one a line in JSON, what its frame does not hold: energies of each core, SCF rung, cost.",
         )
         spec.output(
             "failed", valid_type=Dict, required=False, help="Frames without a label: hash to error_kind and message."

@@ -15,6 +15,9 @@ ENERGY_TOLERANCE = 1e-9
 GRADIENT_TOLERANCE = 1e-6
 """Orbital gradient at convergence: embedded energies are first order in it."""
 
+DESCENTS = 5
+"""Times that the second-order solver, which also stops at saddle points of the energy, is sent on downhill from one."""
+
 
 def _diis(mf: Any) -> Any:
     return mf
@@ -84,6 +87,8 @@ def converge(build: Callable[[], Any]) -> Converged:
             plain.callback = lambda cycle, last=last: last.update(potential=cycle["vhf"])
         solver.kernel()
         plain.callback = None
+        if solver is not plain:
+            _descend(solver)
         if solver.converged:
             for name in ("mo_coeff", "mo_occ", "mo_energy", "e_tot", "converged"):
                 setattr(plain, name, getattr(solver, name))
@@ -91,11 +96,24 @@ def converge(build: Callable[[], Any]) -> Converged:
             return Converged(plain, rung, last.get("potential"))
         residual = _residual(plain, solver)
     raise ConvergenceError(
-        f"the environment's Kohn-Sham equations did not converge (orbital gradient {residual:.1e}, below"
+        f"the environment's Kohn-Sham equations did not converge to a minimum (orbital gradient {residual:.1e}, below"
         f" {GRADIENT_TOLERANCE:.0e} expected) after {', '.join(RUNGS)}: check charge, spin and geometry,"
         " or choose a hybrid functional",
         residual,
     )
+
+
+def _descend(solver: Any) -> None:
+    """Lead a second-order solver from a saddle point to a minimum among states of its kind; it has not converged without one."""
+    for descent in range(DESCENTS + 1):
+        if not solver.converged:
+            return
+        orbitals, _, stable, _ = solver.stability(return_status=True)
+        if stable:
+            return
+        if descent < DESCENTS:
+            solver.kernel(orbitals, solver.mo_occ)
+    solver.converged = False
 
 
 def _residual(plain: Any, solver: Any) -> float:

@@ -1,7 +1,9 @@
 """Levels, frozen grids and finite differences of the program's own energy, in atomic units."""
 
 import numpy as np
+import scipy.linalg
 from pyscf import dft
+from scipy.sparse.linalg import LinearOperator, minres
 
 from aiida_hqe.embedding.label import label, target_energy
 from aiida_hqe.embedding.level import Level
@@ -71,3 +73,57 @@ class FrozenGrid:
         grids.coords, grids.weights = self.points
         grids.non0tab = grids.screen_index = grids.make_mask(mol or grids.mol, grids.coords)
         return grids
+
+
+class Followed:
+    """Stand-in for a rung of the environment's ladder: the second-order solver's state, at each geometry by Newton's method.
+
+    It converges to the last digit, to the same state, wherever orbital energies lie.
+    """
+
+    def __init__(self):
+        self.orbitals = None
+
+    def __call__(self, mf):
+        self.mf = mf
+        return self
+
+    def kernel(self):
+        if self.orbitals is None:
+            self.orbitals = self.mf.newton().run(conv_tol=1e-9, conv_tol_grad=1e-5, max_cycle=100).mo_coeff
+        C, n = self.orbitals, self.mf.mol.nelectron // 2
+        self.mo_occ = np.repeat([2.0, 0.0], [n, C.shape[1] - n])
+        for _ in range(8):
+            C = C @ scipy.linalg.inv(scipy.linalg.sqrtm(C.T @ self.mf.get_ovlp() @ C).real)
+            F = self.mf.get_fock(dm=self.mf.make_rdm1(C, self.mo_occ))
+            C_o, C_v = (part @ np.linalg.eigh(part.T @ F @ part)[1] for part in (C[:, :n], C[:, n:]))
+            C = np.hstack([C_o, C_v])
+            self.mo_energy = np.sum(C * (F @ C), axis=0)
+            self.converged = np.abs(C_v.T @ F @ C_o).max() < 1e-11
+            if self.converged:
+                break
+            z = self._step(C, C_v.T @ F @ C_o)
+            C = np.hstack([C_o + C_v @ z, C_v - C_o @ z.T])
+        self.mo_coeff, self.e_tot = C, self.mf.energy_tot(self.mf.make_rdm1(C, self.mo_occ))
+
+    def make_rdm1(self, C, occupations):
+        return self.mf.make_rdm1(C, occupations)
+
+    def stability(self, **_):
+        return self.mo_coeff, None, True, None
+
+    def gap(self):
+        """Lowest virtual minus highest occupied orbital energy, hartree."""
+        return self.mo_energy[self.mo_occ == 0].min() - self.mo_energy[self.mo_occ > 0].max()
+
+    def _step(self, C, g):
+        n = g.shape[1]
+        C_o, C_v, gap = C[:, :n], C[:, n:], self.mo_energy[n:, None] - self.mo_energy[:n]
+        response = self.mf.gen_response(C, self.mo_occ, singlet=None, hermi=1)
+
+        def hessian(z):
+            X = 2.0 * C_v @ z.reshape(gap.shape) @ C_o.T
+            return (gap * z.reshape(gap.shape) + C_v.T @ response(X + X.T) @ C_o).ravel()
+
+        operator = LinearOperator((g.size, g.size), matvec=hessian, dtype=float)
+        return minres(operator, -g.ravel(), rtol=1e-6)[0].reshape(g.shape)

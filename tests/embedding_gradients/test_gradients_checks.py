@@ -164,8 +164,24 @@ def test_z_vector_solves_its_equations_and_says_where_it_stopped(monkeypatch, er
     assert caught.value.residual > 1e-9
 
 
-def test_a_mean_field_that_is_no_minimum_has_no_z_vector():
-    with pytest.raises(ConvergenceError, match="no minimum"):
+@pytest.mark.parametrize("noise", [None, 0.0, 0.05])
+def test_z_vector_equations_of_crossed_orbital_energies_are_solved(noise):
+    """Positive with the response, whatever the sign of the differences; a rough response need not even be positive."""
+    rng = np.random.default_rng(13)
+    energies = (np.array([-0.9, -0.4, 0.1]), np.array([0.05, 0.3, 0.31, 1.2]))
+    gap = energies[1][:, None] - energies[0]
+    basis = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    A = (basis * np.geomspace(0.02, 2.0, 12)) @ basis.T - np.diag(gap.ravel())
+    R, b = A - (noise or 0.0) * np.eye(12), rng.normal(size=(4, 3))
+    assert gap.min() < 0
+    assert noise != 0.05 or np.linalg.eigvalsh(R + np.diag(gap.ravel()))[0] < 0
+    rough = None if noise is None else lambda z: (R @ z.ravel()).reshape(z.shape)
+    solved = zvector.solve(model(lambda z: (A @ z.ravel()).reshape(z.shape), energies, rough=rough), b)
+    assert gap.ravel() * solved.z.ravel() + A @ solved.z.ravel() == pytest.approx(b.ravel(), abs=1e-9)
+
+
+def test_a_mean_field_that_is_a_saddle_point_has_no_z_vector():
+    with pytest.raises(ConvergenceError, match=r"saddle point \(curvature of the energy at most -2\.0e\+00 hartree"):
         zvector.solve(model(lambda z: -3.0 * z, (np.array([-0.5]), np.array([0.5]))), np.ones((1, 1)))
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from finite_differences import level_of
+from pydantic import ValidationError
 
 from aiida_hqe.embedding.gradients import coupled_cluster, zvector
 from aiida_hqe.embedding.label import label
@@ -48,10 +49,22 @@ def test_multipliers_that_do_not_converge_fail_the_frame(dimer, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("count", "words"), [(4, ["gap", "after 4 core orbitals", "0.1"]), (11, ["1 to 10", "got 11"])]
+    ("count", "words"),
+    [
+        (4, ["gap", "after 4 core orbitals", "0.1"]),
+        (0, ["1 to 10", "got 0"]),
+        (-1, ["1 to 10", "got -1"]),
+        (11, ["1 to 10", "got 11"]),
+    ],
 )
 def test_a_core_without_a_gap_or_without_orbitals_is_refused(dimer, count, words):
     refused(dimer, level_of("hf", core_orbitals=(count,), method="mp2"), "input", *words)
+
+
+@pytest.mark.parametrize("count", [4.5, "five"])
+def test_a_core_of_no_whole_number_of_orbitals_is_no_level(count):
+    with pytest.raises(ValidationError, match=r"core_orbitals\.0"):
+        level_of(core_orbitals=(count,))
 
 
 @pytest.mark.parametrize("fitted", [False, True])

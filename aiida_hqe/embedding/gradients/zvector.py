@@ -2,6 +2,9 @@
 
 The preconditioner is the inverse of the orbital energies' part, or of the same equations with a response that is cheaper to
 apply: each step with the true response then gains as many digits as the cheap one has, at what is left an exact solution.
+
+Preconditioners must be positive, and differences of orbital energies need not be: far from equilibrium Kohn-Sham states are
+minima whose highest occupied orbital lies above the lowest virtual one. Small and negative differences count as `FLOOR`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ MAX_CYCLES = 100
 
 INNER_TOLERANCE = 3e-3
 """Residual of the preconditioning equations in units of what they are solved for: below what a cheap response is off by."""
+
+FLOOR = 0.1
+"""Difference of orbital energies that smaller ones count as where they precondition, hartree."""
 
 Coupling = Callable[[Floats], Floats]
 """``A``: multipliers (n_v, n_o) to the response on the occupied orbitals (n, n_o) in any basis."""
@@ -54,11 +60,15 @@ class Equations:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Solution:
-    """Multipliers (n_v, n_o), the response to them (n, n_o), and the largest element of the residual in hartree."""
+    """Multipliers (n_v, n_o), the response to them (n, n_o), the largest element of the residual in hartree.
+
+    And the last curvature of the energy that was met on the way, hartree: where it is not positive the equations end there.
+    """
 
     z: Floats
     response: Floats
     residual: float
+    curvature: float
 
 
 def solve(equations: Equations, b: Floats) -> Solution:
@@ -67,7 +77,7 @@ def solve(equations: Equations, b: Floats) -> Solution:
     Raises
     ------
     ConvergenceError
-        The residual is above the tolerance after all cycles, or the operator is not positive: the mean field is no minimum.
+        The residual is above the tolerance after all cycles, or the mean field is no minimum of the energy but a saddle point.
     """
     rough, precondition = equations.rough, _by_energies(equations)
     if rough is not None:
@@ -80,34 +90,43 @@ def solve(equations: Equations, b: Floats) -> Solution:
     found = _iterate(equations, b, TOLERANCE, precondition)
     if found.residual < TOLERANCE:
         return found
+    why = f"in {MAX_CYCLES} cycles: set forces to none, or to another method"
+    if found.curvature <= 0:
+        why = (
+            f"because its mean field is a saddle point (curvature of the energy at most {found.curvature:.1e} hartree, above 0"
+            " expected): check the geometry and the spin state"
+        )
     raise ConvergenceError(
         f"the z-vector equations of {equations.what} did not converge (residual {found.residual:.1e} hartree, below"
-        f" {TOLERANCE:.0e} expected) in {MAX_CYCLES} cycles or met a mean field that is no minimum: check its stability, or set"
-        " forces to none",
+        f" {TOLERANCE:.0e} expected) {why}",
         found.residual,
     )
 
 
 def _by_energies(equations: Equations) -> Callable[[Floats], Floats]:
-    gap = equations.energies[1][:, None] - equations.energies[0][None]
+    gap = np.maximum(_gap(equations), FLOOR)
     return lambda r: r / gap
 
 
+def _gap(equations: Equations) -> Floats:
+    return equations.energies[1][:, None] - equations.energies[0][None]
+
+
 def _iterate(equations: Equations, b: Floats, tolerance: float, precondition: Callable[[Floats], Floats]) -> Solution:
-    """Conjugate gradients with a preconditioner that may change from step to step; stops early where none descends."""
-    gap, C_v = equations.energies[1][:, None] - equations.energies[0][None], equations.virtual
+    """Conjugate gradients with a preconditioner that may change from step to step; they end at a saddle point."""
+    gap, C_v, curvature = _gap(equations), equations.virtual, np.inf
     z, response, r, left = np.zeros_like(b), np.zeros((len(C_v), b.shape[1])), b, MAX_CYCLES
     y = p = precondition(r)
     while np.abs(r).max(initial=0.0) >= tolerance and left:
         left -= 1
         change = equations.coupling(p)
         q = gap * p + C_v.T @ change
-        curvature, descent = np.sum(p * q), np.sum(r * y)
-        if curvature <= 0 or descent <= 0:
+        curvature, descent = float(np.sum(p * q) / np.sum(p * p)), np.sum(r * y)
+        if curvature <= 0:
             break
-        step = descent / curvature
+        step = descent / np.sum(p * q)
         z, response, previous = z + step * p, response + step * change, r
         r = r - step * q
         y = precondition(r)
         p = y + np.sum(y * (r - previous)) / descent * p
-    return Solution(z, response, float(np.abs(r).max(initial=0.0)))
+    return Solution(z, response, float(np.abs(r).max(initial=0.0)), curvature)
