@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from aiida_hqe.cli import profile, services
+from aiida_hqe.cli import polling, profile, services, slots
 from aiida_hqe.cli.campaigns import json_option, print_json
 from aiida_hqe.cli.services import Finding
 from aiida_hqe.errors import InputError
@@ -61,7 +61,13 @@ def examine(name: str | None) -> Iterator[Finding]:
     loaded = get_manager().get_profile()
     assert loaded is not None
     yield Finding("profile", "ok", f"{loaded.name} in {configuration().parent}")
-    yield from services.examine(loaded)
+    findings = list(services.examine(loaded))
+    yield from findings
+    missing = {finding.name for finding in findings if finding.state == "missing"}
+    if "storage" not in missing:
+        yield from polling.examine()
+    if missing.isdisjoint({"storage", "broker", "daemon"}):
+        yield from slots.examine()
     yield _caching(loaded.name)
 
 

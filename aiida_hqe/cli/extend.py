@@ -21,6 +21,7 @@ def extend(campaign: str, iterations: int, label: str | None, watching: bool) ->
     from aiida.engine import submit
 
     from aiida_hqe import queries
+    from aiida_hqe.cli import slots
     from aiida_hqe.cli.submit import announce, load_code, require_daemon
     from aiida_hqe.workchains.extension import builder_from_earlier
 
@@ -31,4 +32,5 @@ def extend(campaign: str, iterations: int, label: str | None, watching: bool) ->
         )
     builder = builder_from_earlier(node, iterations, None if label is None else load_code(label))
     require_daemon()
+    slots.require_room()
     announce(submit(builder), f"{iterations} more rounds of campaign {node.pk}", watching=watching)

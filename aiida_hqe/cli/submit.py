@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aiida_hqe.cli import profile
+from aiida_hqe.cli import broker, profile, slots
 from aiida_hqe.errors import InputError, ResourceError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def submit_campaign(path: Path, code: AbstractCode) -> WorkChainNode:
     InputError
         The file, or the system that it names, is wrong.
     ResourceError
-        No daemon runs in this profile.
+        No daemon runs in this profile, or it has no slots for one more campaign.
     """
     from aiida.engine import submit as submit_process
 
@@ -58,6 +58,7 @@ def submit_campaign(path: Path, code: AbstractCode) -> WorkChainNode:
 
     checked = check(path)
     require_daemon()
+    slots.require_room()
     from aiida_hqe.workchains.campaign import CampaignWorkChain
 
     builder = CampaignWorkChain.get_builder_from_campaign(code, checked.campaign, checked.directory)
@@ -65,18 +66,19 @@ def submit_campaign(path: Path, code: AbstractCode) -> WorkChainNode:
 
 
 def require_daemon() -> None:
-    """Raise `ResourceError` unless the daemon of the loaded profile runs."""
+    """Raise `ResourceError` unless the daemon of the loaded profile runs, and its broker."""
     from aiida.common.exceptions import ConfigurationError
     from aiida.engine.daemon.client import get_daemon_client
 
     try:
-        alive = profile.running(get_daemon_client())
+        client = get_daemon_client()
     except ConfigurationError as error:
         raise ResourceError(
             f"a profile with a broker was expected ({error}): run `verdi profile configure-broker`"
         ) from error
-    if not alive:
+    if not profile.running(client):
         raise ResourceError("the daemon of AiiDA does not run: start it with `verdi daemon start`")
+    broker.await_address(client.profile)
 
 
 def load_code(label: str) -> AbstractCode:
