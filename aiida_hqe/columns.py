@@ -44,6 +44,12 @@ class Outline(NamedTuple):
     has_target: bool
 
 
+def outline(frame: Frame) -> Outline:
+    """The outline of a frame."""
+    labelled, has_target = frame.environment_energy is not None, frame.energy is not None
+    return Outline(frame.n_qm, frame.n_mm, frozenset(frame.numbers.tolist()), labelled, has_target)
+
+
 class FrameFile:
     """Frames of an open HDF5 file that `aiida_hqe.hdf5.write_frames` wrote; use `open_frames`."""
 

@@ -1,4 +1,4 @@
-"""Frames, predictions and residuals in HDF5: ragged arrays side by side, deterministic bytes, a checksum that finds damage.
+"""Frames and predictions in HDF5: ragged arrays side by side, deterministic bytes, a checksum that finds damage.
 
 A file holds flat datasets without groups. Frame *i* owns the rows ``offsets[i]`` to ``offsets[i + 1]`` of each ragged
 array; a label array holds rows only for those frames that ``has_<name>`` marks. Whole numbers take the fewest bytes that hold
@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Frame, Frames, replacing
-from aiida_hqe.predictions import Prediction, Residuals
+from aiida_hqe.predictions import Prediction
 
 FRAMES_FORMAT = "aiida-hqe frames"
 PREDICTIONS_FORMAT = "aiida-hqe predictions"
@@ -39,6 +39,17 @@ MISFITS = (
 
 Arrays = dict[str, np.ndarray]
 
+
+class Column(NamedTuple):
+    """A column in a file of its own, (n, *shape), that is read when it is its turn."""
+
+    path: Path
+    kind: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+Columns = dict[str, np.ndarray | Column]
+
 _QM = ("numbers", "positions", "core")
 _MM = ("mm_numbers", "mm_positions", "mm_charges")
 _WHOLE_NUMBERS = ("numbers", "core", "mm_numbers")
@@ -46,14 +57,11 @@ _PREDICTED = {
     "environment_energies": None, "environment_forces": "qm", "environment_mm_forces": "mm",
     "energies": None, "forces": "qm", "mm_forces": "mm",
 }  # fmt: skip
-_SHOWN = {"shown_forces": "qm", "shown_mm_forces": "mm"}
-_PER_FRAME = ("force_errors", "disagreements", "member_errors", "energy_errors", "energy_disagreements", "energies")
-_SAID = ("level", "energy_level", "force_method")
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> None:
     """Write frames, whole or not at all; equal frames are equal bytes."""
-    _write(Path(path), FRAMES_FORMAT, _stored(_columns(list(frames))))
+    write_arrays(Path(path), FRAMES_FORMAT, _stored(_columns(list(frames))))
 
 
 def write_frames_in_parts(path: str | Path, parts: Iterable[Iterable[Frame]]) -> None:
@@ -63,13 +71,13 @@ def write_frames_in_parts(path: str | Path, parts: Iterable[Iterable[Frame]]) ->
     """
     path = Path(path)
     with _writing(path), tempfile.TemporaryDirectory(dir=path.absolute().parent) as folder:
-        kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        columns: Columns = {}
         for name, column in (entry for part in parts for entry in _columns(list(part)).items()):
-            kinds[name] = column.dtype, column.shape[1:]
+            values = _read_column(column)
+            columns[name] = Column(Path(folder) / name, values.dtype, values.shape[1:])
             with (Path(folder) / name).open("ab") as stream:
-                stream.write(np.ascontiguousarray(column).data.cast("B") if column.size else b"")
-        columns = {name: _mapped(Path(folder) / name, *kind) for name, kind in kinds.items()}
-        _write(path, FRAMES_FORMAT, _stored(columns or _columns([])))
+                stream.write(_bytes(values))
+        write_arrays(path, FRAMES_FORMAT, _stored(columns or _columns([])))
 
 
 @contextmanager
@@ -84,16 +92,15 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _mapped(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """A column in a file, (n, *shape)."""
-    if not path.stat().st_size:
-        return np.zeros((0, *shape), dtype=kind)
-    return np.memmap(path, dtype=kind, mode="r").reshape(-1, *shape)
+def _read_column(column: np.ndarray | Column) -> np.ndarray:
+    if isinstance(column, Column):
+        return np.fromfile(column.path, dtype=column.kind).reshape(-1, *column.shape)
+    return column
 
 
-def _columns(frames: list[Frame]) -> Arrays:
+def _columns(frames: list[Frame]) -> Columns:
     """What is stored of frames, so that the columns of several parts, one after the other, are those of all together."""
-    columns: Arrays = {
+    columns: Columns = {
         "charge": np.array([frame.charge for frame in frames], dtype=np.int64),
         "spin": np.array([frame.spin for frame in frames], dtype=np.int64),
         "n_qm": np.array([frame.n_qm for frame in frames], dtype=np.int64),
@@ -112,16 +119,17 @@ def _columns(frames: list[Frame]) -> Arrays:
     return columns
 
 
-def _stored(columns: Arrays) -> Arrays:
-    """The datasets of a file, of the columns of its frames."""
+def _stored(columns: Columns) -> Columns:
+    """The datasets of a file, of the columns of its frames; large ones stay where they are."""
     arrays = dict(columns)
     for region in ("qm", "mm"):
-        arrays[f"{region}_offsets"] = _offsets(arrays.pop(f"n_{region}"))
-    arrays["info"] = np.frombuffer(b"[" + arrays["info"].tobytes()[:-2] + b"]", dtype=np.uint8)
+        arrays[f"{region}_offsets"] = offsets(_read_column(arrays.pop(f"n_{region}")))
+    arrays["info"] = np.frombuffer(b"[" + _read_column(arrays["info"]).tobytes()[:-2] + b"]", dtype=np.uint8)
     for name in _WHOLE_NUMBERS:
-        arrays[name] = arrays[name].astype(smallest(arrays[name]))
+        numbers = _read_column(arrays[name])
+        arrays[name] = numbers.astype(smallest(numbers))
     for name in (*ENERGIES, *FORCES, *MM_FORCES):
-        if not arrays[f"has_{name}"].any():
+        if not _read_column(arrays[f"has_{name}"]).any():
             del arrays[name], arrays[f"has_{name}"]
     return arrays
 
@@ -137,11 +145,11 @@ def read_frames(path: str | Path) -> Frames:
         The file is truncated or damaged.
     """
     path = Path(path)
-    arrays = _read(path, FRAMES_FORMAT)
+    arrays = read_arrays(path, FRAMES_FORMAT)
     try:
         return frames_of(arrays)
     except (*MISFITS, InputError) as error:
-        raise _damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
+        raise damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
 
 
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
@@ -163,8 +171,8 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
     n_members = members.pop() if members else 0
     arrays: Arrays = {
         "frame": np.array([prediction.frame.encode() for prediction in predictions], dtype="S64"),
-        "qm_offsets": _offsets([prediction.forces.shape[1] for prediction in predictions]),
-        "mm_offsets": _offsets([prediction.mm_forces.shape[1] for prediction in predictions]),
+        "qm_offsets": offsets([prediction.forces.shape[1] for prediction in predictions]),
+        "mm_offsets": offsets([prediction.mm_forces.shape[1] for prediction in predictions]),
         "n_members": np.array([n_members], dtype=np.int64),
     }
     for name, region in _PREDICTED.items():
@@ -172,10 +180,10 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
         if region is None:
             arrays[name] = np.array(values, dtype=np.float64).reshape(len(values), n_members)
         else:
-            arrays[name] = _narrow(np.concatenate([np.zeros((n_members, 0, 3)), *values], axis=1))
-        if np.array_equal(arrays[name], arrays.get(f"environment_{name}", np.empty(0))):
+            arrays[name] = narrow(np.concatenate([np.zeros((n_members, 0, 3)), *values], axis=1))
+        if f"environment_{name}" in arrays and arrays[name].tobytes() == arrays[f"environment_{name}"].tobytes():
             del arrays[name]
-    _write(Path(path), PREDICTIONS_FORMAT, arrays)
+    write_arrays(Path(path), PREDICTIONS_FORMAT, arrays)
 
 
 def read_predictions(path: str | Path) -> list[Prediction]:
@@ -189,7 +197,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
         The file is truncated or damaged.
     """
     path = Path(path)
-    arrays = _read(path, PREDICTIONS_FORMAT)
+    arrays = read_arrays(path, PREDICTIONS_FORMAT)
     try:
         rows = {region: list(pairwise(arrays[f"{region}_offsets"].tolist())) for region in ("qm", "mm")}
         said = {key: arrays[key if key in arrays else f"environment_{key}"].astype(np.float64) for key in _PREDICTED}
@@ -204,58 +212,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
             for i, name in enumerate(arrays["frame"].tolist())
         ]
     except MISFITS as error:
-        raise _damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
-
-
-def write_residuals(path: str | Path, found: Residuals) -> None:
-    """Write residuals, whole or not at all; equal residuals are equal bytes."""
-    said = {name: getattr(found, name) for name in _SAID}
-    arrays: Arrays = {
-        "frame": as_bytes([bytes.fromhex(key) for key in found.frames]),
-        "said": np.frombuffer(json.dumps(said, sort_keys=True).encode(), dtype=np.uint8),
-        **{name: np.asarray(getattr(found, name), dtype=np.float64) for name in _PER_FRAME},
-    }
-    for name, region in _SHOWN.items():
-        values = getattr(found, name)
-        arrays[f"{region}_offsets"] = _offsets([len(value) for value in values])
-        arrays[name] = _narrow(np.concatenate([np.zeros((0, 3)), *values]))
-    _write(Path(path), RESIDUALS_FORMAT, arrays)
-
-
-def read_residuals(path: str | Path) -> Residuals:
-    """Read the residuals that :func:`write_residuals` wrote.
-
-    Raises
-    ------
-    InputError
-        The file is missing, or holds something else.
-    IntegrityError
-        The file is truncated or damaged.
-    """
-    path = Path(path)
-    arrays = _read(path, RESIDUALS_FORMAT)
-    try:
-        names = bytes(arrays["frame"]).hex()
-        frames = [names[at : at + 64] for at in range(0, len(names), 64)]
-        if any(len(arrays[name]) not in {0, len(frames)} for name in _PER_FRAME):
-            raise ValueError("arrays differ in their number of frames")
-        shown = {
-            name: [arrays[name][a:b].astype(np.float64) for a, b in pairwise(arrays[f"{region}_offsets"].tolist())]
-            for name, region in _SHOWN.items()
-        }
-        said = {name: json.loads(bytes(arrays["said"]))[name] for name in _SAID}
-        return Residuals(frames=frames, **said, **{name: arrays[name] for name in _PER_FRAME}, **shown)
-    except MISFITS as error:
-        raise _damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
-
-
-def holds_residuals(path: str | Path) -> bool:
-    """Whether an HDF5 file says that it is one of residuals."""
-    try:
-        with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("format") == RESIDUALS_FORMAT.encode())
-    except OSError:
-        return False
+        raise damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error
 
 
 def frames_of(arrays: Arrays) -> Frames:
@@ -302,7 +259,8 @@ def as_bytes(digests: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
 
 
-def _offsets(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+def offsets(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where the rows of each frame begin, and the last ones end, (n + 1,), of how many each has."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
@@ -312,7 +270,7 @@ def _stack(name: str, values: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([empty, *values])
 
 
-def _narrow(values: np.ndarray) -> np.ndarray:
+def narrow(values: np.ndarray) -> np.ndarray:
     """Values in single precision, or as they are where that cannot hold one of them."""
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
@@ -329,16 +287,18 @@ def smallest(values: np.ndarray) -> np.dtype[Any]:
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _write(path: Path, kind: str, arrays: Arrays) -> None:
+def write_arrays(path: Path, kind: str, arrays: Mapping[str, np.ndarray | Column]) -> None:
+    """Write a file of a format, whole or not at all."""
     with replacing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
         file.attrs["format"] = np.bytes_(kind)
         file.attrs["version"] = np.int64(VERSIONS[kind])
         file.attrs["checksum"] = np.bytes_(_checksum(arrays))
         for name in sorted(arrays):
-            file.create_dataset(name, data=arrays[name], track_times=False)
+            file.create_dataset(name, data=_read_column(arrays[name]), track_times=False)
 
 
-def _read(path: Path, kind: str) -> Arrays:
+def read_arrays(path: Path, kind: str) -> Arrays:
+    """The datasets of a file of a format, unless it is damaged or something else."""
     try:
         size = path.stat().st_size
         ours = h5py.is_hdf5(path)
@@ -353,9 +313,9 @@ def _read(path: Path, kind: str) -> Arrays:
             arrays = {name: item[()] for name, item in file.items()}
             intact = file.attrs["checksum"] == _checksum(arrays).encode()
     except (*MISFITS, OSError, RuntimeError, MemoryError, OverflowError) as error:
-        raise _damaged(path, f"HDF5 cannot read it ({error})") from error
+        raise damaged(path, f"HDF5 cannot read it ({error})") from error
     if not intact:
-        raise _damaged(path, "its checksum differs")
+        raise damaged(path, "its checksum differs")
     return arrays
 
 
@@ -386,15 +346,21 @@ def _check_format(path: Path, kind: str, attributes: dict[str, Any]) -> None:
         raise InputError(f"{path}: {expected} was expected (got {version!r}): use the aiida-hqe that wrote it")
 
 
-def _checksum(arrays: Arrays) -> str:
+def _checksum(arrays: Mapping[str, np.ndarray | Column]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = _read_column(arrays[name])
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array.data.cast("B") if array.size else b"")
+        digest.update(_bytes(array))
     return digest.hexdigest()
 
 
-def _damaged(path: Path, reason: str) -> IntegrityError:
+def _bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array, which are not copied."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def damaged(path: Path, reason: str) -> IntegrityError:
+    """What is raised for a file that is not as it was written."""
     reason = " ".join(reason.split())
     return IntegrityError(f"{path}: an intact HDF5 file was expected (got a damaged one: {reason}): restore it")

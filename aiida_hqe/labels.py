@@ -59,6 +59,13 @@ class CoreLabel(Settings):
         return self.mean_field_energy + self.correlation_energy + self.triples_energy
 
 
+VECTORS = frozenset(
+    {"environment_charge_gradient", "charge_gradient"}
+    | {f"{level}{name}" for level in ("", "environment_", "baseline_") for name in ("forces", "mm_forces")}
+)
+"""Names of the arrays in a `Label`, with a number or more for each atom or charge."""
+
+
 class Label(Settings):
     """Result of labelling one frame, as one line of ``labels.jsonl`` and one item of ``label --json``.
 

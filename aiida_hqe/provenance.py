@@ -156,7 +156,8 @@ def trained_on(prefix: str) -> list[Learner]:
     """What a label changed: the committees that were trained on the frame whose hash begins with `prefix`, oldest first.
 
     A campaign trains on all that it has added to its training set, so it is every committee that it trained after that. No
-    committee is loaded: there may be hundreds.
+    committee is loaded: there may be hundreds. (Asking for the label of their links made SQLite go through all links of that
+    label for each of them.)
     """
     query = orm.QueryBuilder()
     query.append(FramesData, filters=holding(prefix), tag="added")
@@ -165,8 +166,9 @@ def trained_on(prefix: str) -> list[Learner]:
     query.append(orm.WorkChainNode, with_outgoing="division", filters={"process_type": CAMPAIGN}, tag="campaign")
     train = {"process_type": TRAINING}
     query.append(orm.WorkChainNode, with_incoming="campaign", filters=train, project="ctime", tag="training")
-    committee = {"label": "committee"}
-    query.append(CommitteeData, with_incoming="training", edge_filters=committee, project=["ctime", "id", "uuid"])
+    query.append(
+        CommitteeData, with_incoming="training", project=["ctime", "id", "uuid"]
+    )  # a training puts out no other
     found = {(made, pk, uuid) for divided, trained, made, pk, uuid in query.iterall() if trained > divided}
     return [Learner(pk, uuid) for _, pk, uuid in sorted(found)]
 

@@ -30,6 +30,9 @@ class HQECalculation(CalcJob):
     CACHE_VERSION = 1
     JOB: ClassVar[str]
     RESULTS: ClassVar[tuple[str, ...]]
+    """Files that are kept."""
+    READ: ClassVar[tuple[str, ...]] = ()
+    """Files that the parser reads and nobody keeps: what they say stands in its outputs."""
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -79,6 +82,7 @@ class HQECalculation(CalcJob):
         info.local_copy_list = self.copies()
         info.remote_copy_list = self.remote_copies()
         info.retrieve_list = [*self.RESULTS, files.STATUS]
+        info.retrieve_temporary_list = [*self.READ]
         info.provenance_exclude_list = [files.FRAMES]
         self.write(folder)
         return info

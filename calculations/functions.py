@@ -187,7 +187,7 @@ def residuals_of(frames: FramesData, node: SinglefileData) -> Residuals:
     InputError
         It said nothing of them, or they have no labels.
     """
-    from aiida_hqe.hdf5 import holds_residuals, read_residuals
+    from aiida_hqe.residuals import holds_residuals, read_residuals
     from aiida_hqe.selection.residuals import residuals
 
     with node.as_path() as path:

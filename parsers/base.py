@@ -42,8 +42,11 @@ class HQEParser(Parser):
 
     CACHE_VERSION = 1
 
-    def parse(self, **_: Any) -> ExitCode | None:
+    _temporary: Path | None = None
+
+    def parse(self, retrieved_temporary_folder: str | None = None, **_: Any) -> ExitCode | None:
         """Put out ``status`` and the results; the exit code is the first of: no status, failed, a result missing."""
+        self._temporary = None if retrieved_temporary_folder is None else Path(retrieved_temporary_folder)
         try:
             status = self.status()
         except (ValidationError, UnicodeDecodeError) as error:
@@ -90,10 +93,23 @@ class HQEParser(Parser):
             return None
         return files.Status.model_validate_json(self.retrieved.base.repository.get_object_content(files.STATUS))
 
+    def left(self, name: str) -> bool:
+        """Whether the job left a file."""
+        return self._passing(name) is not None or name in self.retrieved.base.repository.list_object_names()
+
+    def _passing(self, name: str) -> Path | None:
+        """A file that is here only while it is parsed; ``None`` where it was kept, as an earlier version did, or is not there."""
+        path = None if self._temporary is None else self._temporary / name
+        return path if path is not None and path.is_file() else None
+
     @contextmanager
     def path(self, name: str) -> Iterator[Path]:
         """A retrieved file as a path; `FileNotFoundError` with its name if the job did not leave it."""
-        if name not in self.retrieved.base.repository.list_object_names():
+        passing = self._passing(name)
+        if passing is not None:
+            yield passing
+            return
+        if not self.left(name):
             raise FileNotFoundError(2, "the job did not leave it", name)
         with self.retrieved.base.repository.as_path(name) as path:
             yield path

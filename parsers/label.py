@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from aiida.engine import ExitCode
-from aiida.orm import Dict
+from aiida.orm import Dict, SinglefileData
 from pydantic import ValidationError
 
 from aiida_hqe.calculations.label import level_key
@@ -14,7 +15,7 @@ from aiida_hqe.embedding.level import Level
 from aiida_hqe.errors import HQEError
 from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.jobs import files
-from aiida_hqe.labels import Label
+from aiida_hqe.labels import VECTORS, Label
 from aiida_hqe.parsers.base import HQEParser
 
 _UNFINISHED = {"walltime": "ERROR_OUT_OF_WALLTIME", "memory": "ERROR_OUT_OF_MEMORY"}
@@ -23,7 +24,7 @@ _UNFINISHED = {"walltime": "ERROR_OUT_OF_WALLTIME", "memory": "ERROR_OUT_OF_MEMO
 class LabelParser(HQEParser):
     """What is finished is kept, however the job ended."""
 
-    CACHE_VERSION = 2
+    CACHE_VERSION = 3
 
     def killed(self) -> ExitCode:
         """A killed job keeps the frames it finished."""
@@ -36,18 +37,19 @@ class LabelParser(HQEParser):
 
     def finished_frames(self, status: files.Status) -> ExitCode | None:
         """Put out what is finished, and what is not where the job began or says why it did not."""
-        began = files.LABELS in self.retrieved.base.repository.list_object_names()
+        began = self.left(files.LABELS)
         return self.guarded(status) if began or self.cause(status)[0] in _UNFINISHED else None
 
     def results(self, status: files.Status) -> ExitCode | None:
         """Put out ``frames``, ``failed`` and ``unfinished``."""
         frames = self.node.inputs.frames.frames.unique()
         labels = self.labels(frames, began=status.state != "failed")
-        labelled = Frames(found for found in labels.values() if isinstance(found, Frame))
-        failed = [found for found in labels.values() if isinstance(found, Label)]
+        labelled = [(label, frame) for label, frame in labels.values() if frame is not None]
+        failed = [label for label, frame in labels.values() if frame is None]
         missing = [key for key in frames.hashes if key not in labels]
         if labelled:
-            self.out("frames", self.batch(labelled))
+            self.out("frames", self.batch(Frames(frame for _, frame in labelled)))
+            self.out("details", details([label for label, _ in labelled]))
         if failed:
             self.out("failed", Dict({f.frame: {"error_kind": f.error_kind, "message": f.message} for f in failed}))
         if missing:
@@ -78,7 +80,7 @@ class LabelParser(HQEParser):
 
     def blames_frame(self, cause: str) -> bool:
         """Whether the frame that the job was working on may be why it ended: not before the first, nor on a full disk."""
-        return cause != "disk" and files.LABELS in self.retrieved.base.repository.list_object_names()
+        return cause != "disk" and self.left(files.LABELS)
 
     def cause(self, status: files.Status) -> tuple[str, str]:
         """Why a job ended early, as a word and a sentence: what it said itself, or what the scheduler said."""
@@ -104,26 +106,33 @@ class LabelParser(HQEParser):
             return self.exit("ERROR_ALL_FAILED", message=failed[0].message)
         return self.exit("ERROR_SOME_FAILED", failed=len(failed), total=total)
 
-    def labels(self, frames: Frames, *, began: bool) -> dict[str, Frame | Label]:
-        """By hash, in the order of `frames`: the labelled frame, or the failed label; lines that are no label are left out.
+    def labels(self, frames: Frames, *, began: bool) -> dict[str, tuple[Label, Frame | None]]:
+        """By hash, in the order of `frames`: the label, and the labelled frame, ``None`` where it failed.
 
-        A job that `began` has left its file.
+        Lines that are no label are left out. A job that `began` has left its file.
         """
-        found: dict[str, Frame | Label] = {}
+        found: dict[str, tuple[Label, Frame | None]] = {}
         by_hash = {label.frame: label for label in map(_label, self.lines(began=began)) if label is not None}
         for frame in frames:
             label = by_hash.get(frame.hash)
             if label is not None:
-                result = label if label.status == "failed" else _apply(label, frame)
-                found |= {} if result is None else {frame.hash: result}
+                labelled = None if label.status == "failed" else _apply(label, frame)
+                if labelled is not None or label.status == "failed":
+                    found[frame.hash] = label, labelled
         return found
 
     def lines(self, *, began: bool) -> list[bytes]:
         """Complete lines of ``labels.jsonl``."""
-        if not began and files.LABELS not in self.retrieved.base.repository.list_object_names():
+        if not began and not self.left(files.LABELS):
             return []
         with self.path(files.LABELS) as path:
             return path.read_bytes().rpartition(b"\n")[0].splitlines()
+
+
+def details(labels: list[Label]) -> SinglefileData:
+    """Node of what labels say that their frames do not hold: no vector, which are nearly all of their bytes."""
+    lines = [label.model_dump_json(exclude=set(VECTORS), exclude_none=True) + "\n" for label in labels]
+    return SinglefileData(io.BytesIO("".join(lines).encode()), filename=files.DETAILS)
 
 
 def _label(line: bytes) -> Label | None:

@@ -13,7 +13,8 @@ class PredictParser(HQEParser):
 
     def results(self, status: files.Status) -> ExitCode | None:
         """Put out ``predictions``."""
-        from aiida_hqe.hdf5 import holds_residuals, read_predictions, read_residuals
+        from aiida_hqe.hdf5 import read_predictions
+        from aiida_hqe.residuals import holds_residuals, read_residuals
 
         with self.path(files.PREDICTIONS) as path:
             (read_residuals if holds_residuals(path) else read_predictions)(path)

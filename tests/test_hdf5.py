@@ -19,17 +19,15 @@ from aiida_hqe.errors import HQEError, InputError, IntegrityError
 from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.hdf5 import (
     _checksum,
-    holds_residuals,
     read_frames,
     read_predictions,
-    read_residuals,
     smallest,
     write_frames,
     write_frames_in_parts,
     write_predictions,
-    write_residuals,
 )
 from aiida_hqe.predictions import Prediction, Residuals
+from aiida_hqe.residuals import holds_residuals, read_residuals, write_residuals
 
 QUICK = settings(
     max_examples=50,

@@ -12,13 +12,14 @@ import pytest
 from aiida_hqe.extxyz import read_frames
 from aiida_hqe.frames import Frame
 from aiida_hqe.labels import CoreLabel, Label
-from aiida_hqe.predictions import Prediction
+from aiida_hqe.predictions import Prediction, Residuals
 from aiida_hqe.selection.calibration import Calibration
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "quantities.md").read_text()
 NAMES = {
     **{f"frame.{field.name}": field.name for field in dataclasses.fields(Frame) if field.name != "info"},
     **{f"prediction.{field.name}": field.name for field in dataclasses.fields(Prediction)},
+    **{f"residuals.{field.name}": field.name for field in dataclasses.fields(Residuals)},
     **{f"{model.__name__}.{name}": name for model in (Label, CoreLabel, Calibration) for name in model.model_fields},
 }
 

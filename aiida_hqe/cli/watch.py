@@ -36,11 +36,11 @@ def status(campaign: str, as_json: bool) -> None:
     """Print where a campaign stands: one line, one for each thing that keeps it from going on, then a line per round."""
     from aiida.manage import get_manager
 
-    from aiida_hqe import queries
+    from aiida_hqe import pauses, queries
     from aiida_hqe.cli import services
 
     state = queries.state(queries.campaign(campaign).pk)
-    paused = [] if state.terminated else queries.paused(state.pk)
+    paused = [] if state.terminated else pauses.paused(state.pk)
     loaded = get_manager().get_profile()
     obstacles = [] if state.terminated or loaded is None else services.obstacles(loaded)
     if as_json:
@@ -89,7 +89,7 @@ def wait(pk: int, progress: Progress) -> State:
     """Poll campaign `pk` until it ends; shows each state to `progress`."""
     from aiida.engine.daemon.client import get_daemon_client
 
-    from aiida_hqe import queries
+    from aiida_hqe import pauses, queries
 
     client = get_daemon_client()
     last_alive = time.monotonic()
@@ -99,7 +99,7 @@ def wait(pk: int, progress: Progress) -> State:
             progress.close()
             return state
         progress.show(state, queries.progress(pk))
-        for process in queries.paused(pk):
+        for process in pauses.paused(pk):
             progress.note(process.remedy)
         if profile.running(client):
             last_alive = time.monotonic()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import numpy as np
 from aiida.orm import Data
 from aiida.orm.nodes.caching import NodeCaching
 
-from aiida_hqe.data.groups import WHOLE, Group, contents, groups, hashes_name, keys, load_rows, pick, share
+from aiida_hqe.data.groups import WHOLE, Group, Info, contents, groups, hashes_name, keys, load_rows, pick, share
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Frame, Frames, Ints, Scalar
 
@@ -50,6 +52,7 @@ class FramesData(Data):
 
     FILENAME = WHOLE
     DIGITS = 16
+    PART = 2000
     _CLS_NODE_CACHING = FramesCaching
     _hash_ignored_attributes = ("index",)
 
@@ -97,16 +100,42 @@ class FramesData(Data):
         found = [
             iter(node._places([row for number, row in places if number == index])) for index, node in enumerate(nodes)
         ]
+        gained = [iter(node._gained([row for index, row in places if index == i])) for i, node in enumerate(nodes)]
         of, files, rows = [keys(node) for node in nodes], dict[tuple[int, str], int](), []
         for number, _ in places:
             name, row = next(found[number])
             rows.append((files.setdefault((number, name), len(files)), row))
         shared = {f"{index:05d}.h5": (number, name) for (number, name), index in files.items()}
         shared |= {hashes_name(new): (number, hashes_name(name)) for new, (number, name) in shared.items()}
+        keyed = {new: of[number][name] for new, (number, name) in shared.items()}
+        return cls._sharing(keyed, rows, [next(gained[number]) for number, _ in places])
+
+    @classmethod
+    def _sharing(cls, files: Mapping[str, str], rows: Sequence[tuple[int, int]], gained: Sequence[Info]) -> FramesData:
         node = cls()
-        share(node, {new: of[number][name] for new, (number, name) in shared.items()}, np.array(rows).reshape(-1, 2))
+        share(node, files, np.array(rows, dtype=np.int64).reshape(-1, 2), gained)
         node._summarise()
         return node
+
+    def annotated(self, frames: Frames) -> FramesData:
+        """An unstored node of `frames`, frames of this stored one whose info has gained entries, or has other values.
+
+        Only these entries are written; all of `frames`, where they are not frames of this node otherwise.
+        """
+        rows = self.rows
+        if not all(frame.hash in rows for frame in frames):
+            return self.from_frames(frames)
+        taken = [rows[frame.hash] for frame in frames]
+        found = [_gain(old.info, new.info) for old, new in zip(self.take(taken), frames, strict=True)]
+        files = dict[str, int]()
+        places = [(files.setdefault(name, len(files)), row) for name, row in self._places(taken)]
+        of, names = keys(self), {f"{index:05d}.h5": name for name, index in files.items()}
+        names |= {hashes_name(new): hashes_name(name) for new, name in names.items()}
+        before = self._gained(taken)
+        gained = [{**old, **new} for old, new in zip(before, found, strict=True)]
+        node = self._sharing({new: of[name] for new, name in names.items()}, places, gained)
+        same = node.base.attributes.get("contents") == [_content(frame.digest for frame in frames)]
+        return node if same else self.from_frames(frames)
 
     def subset(self, rows: Iterable[int]) -> FramesData:
         """An unstored node of the frames at `rows` of this stored one, in that order."""
@@ -139,12 +168,18 @@ class FramesData(Data):
         for name, here in wanted.items():
             with self._open(name) as file:
                 found[name] = iter(file.take(here))
-        return Frames(next(found[name]) for name, _ in places)
+        taken = [next(found[name]) for name, _ in places]
+        gained = self._gained(rows)
+        return Frames(
+            frame.replace(info={**frame.info, **new}) if new else frame
+            for frame, new in zip(taken, gained, strict=True)
+        )
 
     @property
     def hashes(self) -> list[str]:
         """Content hash of each frame, in order."""
-        of = contents(self, [name for group in self._groups for name in group.names if not name.endswith(".h5")])
+        small = [name for group in self._groups for name in (*group.hashes, group.rows) if name]
+        of = contents(self, small)
         found: list[str] = []
         for group in self._groups:
             columns = [of[name].hex() for name in group.hashes]
@@ -163,12 +198,15 @@ class FramesData(Data):
     @property
     def digests(self) -> list[bytes]:
         """Digest of each frame, in order."""
+        if any(group.gained for group in self._groups):
+            return [frame.digest for frame in self.frames]
         return self._column(lambda file: [digest.tobytes() for digest in file.digests])
 
     @property
     def infos(self) -> list[Mapping[str, Scalar]]:
         """The info of each frame, in order."""
-        return self._column(lambda file: file.infos)
+        infos = self._column(lambda file: file.infos)
+        return [{**info, **new} for info, new in zip(infos, self._gained(range(len(infos))), strict=True)]
 
     def check(self, known: set[str]) -> None:
         """Read every file whose key is not in `known`, which gains it.
@@ -189,12 +227,17 @@ class FramesData(Data):
                 )
 
     def write(self, path: Path) -> None:
-        """Write the frames as one file, extended XYZ or HDF5 as the suffix says."""
-        if self.FILENAME in self._names and path.suffix in {".h5", ".hdf5"}:
-            with self.base.repository.open(self.FILENAME, "rb") as stream:
-                path.write_bytes(stream.read())
-        else:
+        """Write the frames as one file, extended XYZ or HDF5 as the suffix says; into HDF5 with few of them in memory."""
+        from aiida_hqe.hdf5 import write_frames_in_parts
+
+        if path.suffix not in {".h5", ".hdf5"}:
             self.frames.write(path)
+        elif self.FILENAME in self._names:
+            with self.base.repository.open(self.FILENAME, "rb") as stream, path.open("wb") as target:
+                shutil.copyfileobj(stream, target)
+        else:
+            starts = range(0, self.n_frames, self.PART)
+            write_frames_in_parts(path, (self.take(range(at, min(at + self.PART, self.n_frames))) for at in starts))
 
     @property
     def n_frames(self) -> int:
@@ -244,6 +287,29 @@ class FramesData(Data):
     def _groups(self) -> list[Group]:
         return groups(self._names)
 
+    def _gained(self, rows: Sequence[int]) -> list[Info]:
+        """What the info of the frames at `rows` has gained since they were written into their files."""
+        if not any(group.gained for group in self._groups):
+            return [{} for _ in rows]
+        all_gained: list[Info] = []
+        for group, size in zip(self._groups, self._sizes, strict=True):
+            text = "" if group.gained is None else self.base.repository.get_object_content(group.gained, "r")
+            all_gained += json.loads(text) if text else [{} for _ in range(size)]
+        return [all_gained[row] for row in rows]
+
+    @property
+    def _sizes(self) -> list[int]:
+        """Number of frames in each group, also before the attributes say so."""
+        return self.base.attributes.get("sizes", None) or [len(self._group_places(group)) for group in self._groups]
+
+    def _gaining(self) -> list[tuple[Outline, Mapping[str, Scalar], str, bytes]]:
+        """What a summary needs of frames whose info has gained entries; of its files, which may be large, only these are read."""
+        if not any(group.gained for group in self._groups):
+            return []
+        self.base.attributes.set("sizes", self._sizes)
+        frames = self.take(range(sum(self._sizes)))
+        return [(outline(frame), frame.info, frame.hash, frame.digest) for frame in frames]
+
     def _rows(self, group: Group) -> Ints | None:
         return None if group.rows is None else load_rows(self.base.repository.get_object_content(group.rows, "rb"))
 
@@ -292,7 +358,9 @@ class FramesData(Data):
 
     def _summarise(self) -> None:
         """Set the attributes of a node of one group."""
-        rows = self._column(lambda file: list(zip(file.outlines, file.infos, file.hashes, file.digests, strict=True)))
+        rows = self._gaining() or self._column(
+            lambda file: list(zip(file.outlines, file.infos, file.hashes, file.digests, strict=True))
+        )
         outlines, infos, hashes, digests = zip(*rows, strict=True) if rows else ((), (), (), ())
         summary: dict[str, Any] = {
             "n_frames": len(rows),
@@ -309,6 +377,11 @@ class FramesData(Data):
         if spread:
             summary["disagreement"] = [float(value) for value in np.quantile(spread, [0, 0.25, 0.5, 0.75, 1])]
         self.base.attributes.set_many(summary)
+
+
+def _gain(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> Info:
+    """Entries of an info that another one lacks, or has with another value."""
+    return {key: value for key, value in now.items() if key not in before or before[key] != value}
 
 
 def _content(digests: Iterable[Any]) -> str:

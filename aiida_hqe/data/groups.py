@@ -5,6 +5,7 @@ A *group* lies in the root of the node's repository or in a folder of it:
     *.h5        files of frames (`aiida_hqe.hdf5`), by their names first, second, ...
     *.hashes    content hashes of the frames of the file of that name, 32 bytes each, so that it need not be opened to look
     rows.npy    number of the file and row in it of each frame, (n, 2); where it is missing, all rows of all files
+    gained.json what the info of each frame has gained since it was written into its file, a mapping each; only beside rows.npy
 
 A node is one group in its root, or the groups in its folders, by their names one after the other.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,26 +24,31 @@ from aiida.repository import Repository
 from aiida.repository.backend import SandboxRepositoryBackend
 
 from aiida_hqe.errors import InputError, IntegrityError
-from aiida_hqe.frames import Ints
+from aiida_hqe.frames import Ints, Scalar
 
 WHOLE = "frames.h5"
 """The file of a node whose frames are in no other."""
 
 ROWS = "rows.npy"
 
+GAINED = "gained.json"
+
+Info = dict[str, Scalar]
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Names of its files in the repository, and of its rows; ``None`` for all rows of all files."""
+    """Names of its files in the repository, of its rows, ``None`` for all rows of all files, and of what these gained."""
 
     folder: str
     files: tuple[str, ...]
     rows: str | None
+    gained: str | None
 
     @property
     def names(self) -> list[str]:
         """Everything that belongs to it."""
-        return [*self.files, *self.hashes, *([self.rows] if self.rows else [])]
+        return [*self.files, *self.hashes, *(name for name in (self.rows, self.gained) if name)]
 
     @property
     def hashes(self) -> list[str]:
@@ -64,7 +71,8 @@ def groups(names: Iterable[str]) -> list[Group]:
 
 def _group(folder: str, names: list[str]) -> Group:
     files = tuple(name for name in names if name.endswith(".h5"))
-    return Group(folder, files, next((name for name in names if name.endswith(ROWS)), None))
+    rows, gained = (next((name for name in names if name.endswith(last)), None) for last in (ROWS, GAINED))
+    return Group(folder, files, rows, gained)
 
 
 def keys(node: Data) -> dict[str, str]:
@@ -97,14 +105,21 @@ def contents(node: Data, names: Sequence[str]) -> dict[str, bytes]:
         ) from error
 
 
-def share(node: Data, files: Mapping[str, str], rows: Ints | None = None) -> None:
+def share(
+    node: Data, files: Mapping[str, str], rows: Ints | None = None, gained: Sequence[Mapping[str, Scalar]] = ()
+) -> None:
     """Make files that the profile has already, by name and key, those of a new node; and write its own `rows`.
+
+    `gained` are the entries that the info of each of its frames has gained.
 
     AiiDA does the same for a node that it takes from its cache.
     """
     repository = Repository.from_serialized(node.backend.get_repository(), _tree(files))
     if rows is not None:
         repository.put_object_from_filelike(io.BytesIO(_packed(rows)), ROWS)
+    if any(gained):
+        text = json.dumps([dict(entries) for entries in gained])
+        repository.put_object_from_filelike(io.BytesIO(text.encode()), GAINED)
     node.base.repository._repository = repository
 
 

@@ -36,6 +36,9 @@ COMMITTEE = "committee.safetensors"
 LABELS = "labels.jsonl"
 """Result of a label job: one `aiida_hqe.labels.Label` a line, appended as soon as a frame is finished."""
 
+DETAILS = "details.jsonl"
+"""What is kept of `LABELS` beside the labelled frames: a line for each label, without its vectors."""
+
 TRAINED = "trained.safetensors"
 """Result of a train job: the members it trained."""
 

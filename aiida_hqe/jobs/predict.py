@@ -9,6 +9,7 @@ from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.main import report_progress
 from aiida_hqe.predictions import Prediction, Residuals
+from aiida_hqe.residuals import write_residuals
 from aiida_hqe.selection.residuals import joined, labelled_alike, residuals
 
 EVERY = 20
@@ -45,7 +46,7 @@ def run(directory: Path) -> files.Status:
             predictions += said
         report_progress(directory, start + len(some), len(frames))
     if judged:
-        hdf5.write_residuals(directory / files.PREDICTIONS, joined(parts))
+        write_residuals(directory / files.PREDICTIONS, joined(parts))
     else:
         hdf5.write_predictions(directory / files.PREDICTIONS, predictions)
     return files.Status(state="finished", counts={"frames": len(frames), "members": committee.n_members})

@@ -3,8 +3,9 @@
     python benchmarks/scale/make_profile.py FOLDER [--frames 100000] [--batch 500] [--charges 300]
 
 The nodes and links are those of a real campaign (`tests/campaign_graph.py` makes the same by hand), and the calculations'
-contents are made by the functions that the campaign calls. Only the numbers are random: energies, forces, predictions. Of the
-predictions only those of every tenth round are made: they are larger than the labels, and nothing here depends on their number.
+contents are made by the functions that the campaign calls. Only the numbers are random: energies, forces, predictions. Each round
+expects its flagged frames and judges its committee on the held-out labels; at the end all are judged on the final ones. Committee
+files have no tensors here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ class Material:
 
     def __init__(self, *, charges: int, seed: int) -> None:
         self.charges = charges
+        self._hashes: dict[int, list[str]] = {}
         self.rng = np.random.default_rng(seed)
         self.surroundings = self.rng.uniform(-9, 9, (charges, 3)) + 1.5
         self.mm_numbers = np.tile([8, 1, 1], charges // 3 + 1)[:charges]
@@ -115,6 +118,35 @@ class Material:
             for i, key in enumerate(frames.hashes)
         ]  # fmt: skip
 
+    def hashes(self, held_out: Any) -> list[str]:
+        """Hashes of held-out frames, read once."""
+        if held_out.pk not in self._hashes:
+            self._hashes = {held_out.pk: held_out.hashes}
+        return self._hashes[held_out.pk]
+
+    def residuals(self, held_out: Any) -> Any:
+        """How far a committee is from held-out labels, as a predict job leaves it."""
+        from aiida.orm import SinglefileData
+
+        from aiida_hqe.predictions import Residuals
+        from aiida_hqe.residuals import write_residuals
+        from aiida_hqe.selection.residuals import SHOWN
+
+        n, rng = held_out.n_frames, self.rng
+        shown = min(n, SHOWN)
+        found = Residuals(
+            frames=self.hashes(held_out), level="environment", energy_level="target", force_method=None,
+            force_errors=rng.gamma(4, 0.03, n), disagreements=rng.gamma(4, 0.02, n),
+            member_errors=rng.gamma(4, 0.03, (n, MEMBERS)),
+            energy_errors=rng.gamma(2, 0.01, n), energy_disagreements=rng.gamma(2, 0.01, n), energies=rng.normal(-3142.0, 1, n),
+            shown_forces=list(rng.normal(0, 1, (shown, 6, 3))),
+            shown_mm_forces=list(rng.normal(0, 0.01, (shown, self.charges, 3))),
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "predictions.h5"
+            write_residuals(path, found)
+            return SinglefileData(path)
+
 
 class Campaign:
     """The campaign that fills the profile."""
@@ -130,6 +162,7 @@ class Campaign:
         self.committee_file = committee_file(arguments.folder)
         self.new_committee = lambda: CommitteeData.from_file(self.committee_file)
         self.committee = self.calibration = None
+        self.committees: list[Any] = []
         self.sets: dict[str, Any] = {}
         self.assessments: list[dict[str, Any]] = []
         self.found: dict[str, Any] = {"hashes": []}
@@ -139,7 +172,6 @@ class Campaign:
         from aiida import orm
         from aiida.common import LinkType
 
-        from aiida_hqe.data.frames import FramesData
         from aiida_hqe.frames import Frames
 
         made, judged = self.builder, {"committee": self.committee} if self.committee else {}
@@ -150,9 +182,9 @@ class Campaign:
             frame.replace(info={**frame.info, "bound": 0.3, "threshold": 0.05, "rank": rank, "reason": "uncertain"})
             for rank, frame in enumerate(sampled.take(range(0, self.sampled * self.batch, self.sampled)), start=1)
         )
-        flagged = made.made(select, "flagged", FramesData.from_frames(chosen))
+        flagged = made.made(select, "flagged", sampled.annotated(chosen))
         _, labels = made.label(number, flagged, self.material.labelled(chosen))
-        if number % 10 == 1:
+        if self.committee:
             expect = made.job(
                 "predict", made.campaign, f"expect_{number:02d}", committee=self.committee, frames=flagged
             )
@@ -168,7 +200,9 @@ class Campaign:
         assemble = made.function("functions.assemble", train, **parts)
         self.committee = made.made(assemble, "result", self.new_committee())
         self.committee.base.links.add_incoming(train, LinkType.RETURN, "committee")
-        fit = made.function("functions.calibrate", train, frames=self.sets["held_out"])
+        self.committees.append(self.committee)
+        judged = self.judge(train, "held_out")
+        fit = made.function("functions.calibrate", train, frames=self.sets["held_out"], predictions=judged)
         self.calibration = made.made(fit, "result", orm.Dict(CALIBRATION))
         self.assessments.append(assessment(number, self.batch))
         self.found["hashes"].append(chosen.hashes[self.batch // 3])
@@ -181,10 +215,19 @@ class Campaign:
         added = [labels.subset(range(tenth, labels.n_frames)), labels.subset(range(tenth))]
         self.sets = self.builder.divided(partition, *added, *before.values())
 
+    def judge(self, caller: Any, label: str, committee: Any = None) -> Any:
+        """The job by which a committee says how far it is from the held-out labels, and what it leaves."""
+        committee = committee or self.committee
+        job = self.builder.job("predict", caller, label, committee=committee, frames=self.sets["held_out"])
+        self.builder.status(job, 5.0)
+        return self.builder.made(job, "predictions", self.material.residuals(self.sets["held_out"]))
+
     def finish(self) -> None:
-        """The campaign's own outputs and extras."""
+        """The comparison of all rounds, the campaign's own outputs and extras."""
         from aiida.common import LinkType
 
+        for number, committee in enumerate(self.committees):
+            self.judge(self.builder.campaign, f"held_out_{number:02d}", committee)
         campaign = self.builder.campaign
         sets = {name: self.sets[name] for name in ("training_set", "held_out", "labels")}
         for label, node in {**sets, "committee": self.committee, "calibration": self.calibration}.items():

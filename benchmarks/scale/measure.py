@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--only", choices=("commands", "queries", "batch", "selection", "bytes"))
+    parser.add_argument("--only", choices=("commands", "queries", "batch", "selection", "bytes", "file", "report"))
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     from aiida_hqe.cli import profile
@@ -198,47 +198,44 @@ def step_settings() -> dict[str, Any]:
 
 
 def size(_: argparse.Namespace) -> dict[str, Any]:
-    """Bytes of the profile for each labelled frame, in units of its own arrays."""
-    from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES
-
-    outputs = newest().outputs
-    [frame] = outputs.labels.take([0])
-    names = ("numbers", "positions", "core", "mm_numbers", "mm_positions", "mm_charges", *FORCES, *MM_FORCES)
-    raw = sum(getattr(frame, name).nbytes for name in names if getattr(frame, name) is not None)
-    raw += 8 * sum(getattr(frame, name) is not None for name in ENERGIES)
-    kinds = bytes_by_kind()
-    count = outputs.labels.n_frames
-    shares = {name: round(total / count / raw, 3) for name, total in kinds.items()}
-    return {"frames": count, "raw": raw, "shares": shares}
-
-
-def bytes_by_kind() -> dict[str, int]:
-    """Bytes of the repository's files by what they are, and of the database; a file that nodes share counts once."""
-    from aiida import orm
+    """Bytes of the campaign for each labelled frame, in units of its own arrays, as ``audit`` prints them; and the database."""
     from aiida.manage import get_manager
 
-    from aiida_hqe.data.frames import FramesData
-    from aiida_hqe.data.groups import keys
+    from aiida_hqe.audit import Audit
+    from aiida_hqe.volume import volume
 
-    kinds, seen = {"labelled": 0, "flagged": 0, "sampled": 0, "sets": 0, "other": 0}, set()
-    repository = get_manager().get_profile_storage().get_repository()
-    for node in orm.QueryBuilder().append(orm.Node).iterall():
-        kind = "other"
-        if isinstance(node[0], FramesData) and node[0].label != "sample":
-            creator = node[0].creator
-            step = "" if creator is None else str(creator.process_type).rpartition(".")[2]
-            kind = {"label": "labelled", "select": "flagged"}.get(step, "sampled" if "sample" in step else "sets")
-        for key in set(keys(node[0]).values()) - seen:
-            seen.add(key)
-            with repository.open(key) as stream:
-                kinds[kind] += stream.seek(0, 2)
+    found = volume(Audit(newest()))
     profile = get_manager().get_profile()
     database = Path(profile.storage_config["filepath"]) / "database.sqlite"
-    return {**kinds, "database": database.stat().st_size}
+    whole = found.labels * found.raw
+    shares = {**found.shares(), "database": round(database.stat().st_size / whole, 3)}
+    return {"frames": found.labels, "raw": found.raw, "shares": shares, "sum": round(sum(shares.values()), 2)}
+
+
+def training_file(_: argparse.Namespace) -> dict[str, Any]:
+    """The file of all training frames, as a training job is given it."""
+    import tempfile
+
+    training = newest().outputs.training_set
+    start = peak()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frames.h5"
+        found = timed(lambda: training.write(path), 1)
+        return {**found, "peak_GB": peak(), "peak_before_GB": start, "GB": path.stat().st_size / 1e9}
+
+
+def report(_: argparse.Namespace) -> dict[str, Any]:
+    """All that the report of the campaign shows, but for its lineage: what was sampled, and parity."""
+    from aiida_hqe.report import collect
+
+    pk, start = newest().pk, peak()
+    found = {name: timed(lambda call=call: call(pk), 1) for name, call in {
+        "selections": collect._selections, "parity": collect._parity}.items()}  # fmt: skip
+    return {**found, "peak_GB": peak(), "peak_before_GB": start}
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], Any]] = {
-    "queries": queries_of, "batch": batch, "selection": selection, "bytes": size,
+    "queries": queries_of, "batch": batch, "selection": selection, "bytes": size, "file": training_file, "report": report,
 }  # fmt: skip
 HIDDEN = {"subject": subject, "sample": sample}
 

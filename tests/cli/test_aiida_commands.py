@@ -18,7 +18,7 @@ from campaign_graph import DOCUMENT, Builder, Graph, build, committee_file, labe
 from click.testing import CliRunner, Result
 
 import aiida_hqe.campaign
-from aiida_hqe import queries
+from aiida_hqe import pauses, queries
 from aiida_hqe.audit import Audit
 from aiida_hqe.calculations.label import level_key
 from aiida_hqe.campaign.check import check
@@ -110,7 +110,7 @@ def test_watching_tells_of_a_paused_process_once(capsys: pytest.CaptureFixture[s
 
     progress = Progress()
     for process in (3, 3, 4):
-        progress.note(queries.Paused(process, "hqe.label", "no connection").remedy)
+        progress.note(pauses.Paused(process, "hqe.label", "no connection").remedy)
     assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["<3>:", "<4>:"]
 
 

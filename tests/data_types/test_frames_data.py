@@ -128,6 +128,59 @@ def test_a_summary_does_not_depend_on_the_files() -> None:
     assert subset.base.attributes.all == own.base.attributes.all
 
 
+def noted(frames: Frames) -> Frames:
+    """`frames` with what a selection adds to their info."""
+    return Frames(
+        frame.replace(info={**frame.info, "bound": 0.1 / (rank + 3), "rank": rank, "reason": "uncertain"})
+        for rank, frame in enumerate(frames)
+    )
+
+
+def test_frames_whose_info_gained_entries_share_the_files_of_those_before() -> None:
+    whole = FramesData.from_frames(waters(6)).store()
+    chosen = noted(waters(6).take([4, 1, 3]))
+    node = whole.annotated(chosen).store()
+    again = orm.load_node(node.pk)
+    assert again.frames == chosen
+    assert (again.infos, again.hashes, again.digests) == (
+        [dict(frame.info) for frame in chosen], chosen.hashes, [frame.digest for frame in chosen],
+    )  # fmt: skip
+    own = FramesData.from_frames(chosen).store()
+    assert node.base.attributes.all == own.base.attributes.all
+    assert node.base.caching.compute_hash() == own.base.caching.compute_hash()
+    new = {name for name, key in keys(node).items() if key not in keys(whole).values()}
+    assert new == {"rows.npy", "gained.json"}
+
+
+def test_what_an_info_gained_goes_with_its_frame_into_other_batches(tmp_path: Path) -> None:
+    whole = FramesData.from_frames(waters(6)).store()
+    chosen = noted(waters(6).take([4, 1, 3]))
+    node = whole.annotated(chosen).store()
+    few = node.subset([2, 0]).store()
+    assert few.frames == chosen.take([2, 0])
+    picked = FramesData.pick([whole, node], [(1, 1), (0, 0), (1, 2)]).store()
+    assert picked.frames == Frames([chosen[1], waters(6)[0], chosen[2]])
+    joined = FramesData.join([whole, few, picked]).store()
+    assert joined.frames == Frames([*waters(6), *few.frames, *picked.frames])
+    assert joined.infos == [dict(frame.info) for frame in joined.frames]
+    joined.write(tmp_path / "joined.h5")
+    assert Frames.read(tmp_path / "joined.h5") == joined.frames
+    twice = node.annotated(Frames(f.replace(info={**f.info, "rank": 7, "more": True}) for f in chosen[:2]))
+    assert [dict(frame.info) for frame in twice.frames] == [{**f.info, "rank": 7, "more": True} for f in chosen[:2]]
+
+
+def test_frames_that_are_not_those_of_the_batch_but_for_their_info_are_written_anew() -> None:
+    whole = FramesData.from_frames(waters()).store()
+    for frames in (
+        Frames([labelled(waters()[1])]),
+        Frames([waters(1, 7)[0]]),
+        Frames([waters()[0].replace(info={"only": 1})]),
+    ):
+        node = whole.annotated(frames).store()
+        assert node.frames == frames
+        assert "gained.json" not in keys(node)
+
+
 def test_only_what_is_stored_can_be_shared() -> None:
     with pytest.raises(InputError, match="a stored node was expected"):
         FramesData.from_frames(waters()).subset([0])

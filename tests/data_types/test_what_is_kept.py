@@ -10,7 +10,7 @@ from aiida_hqe.jobs import files
 KEPT = {
     "prepare": {files.FINAL},
     "sample": {files.SAMPLED, files.FINAL},
-    "label": {files.LABELS},
+    "label": set(),
     "train": {files.TRAINED, files.HISTORY},
     "predict": {files.PREDICTIONS},
 }
@@ -18,6 +18,7 @@ KEPT = {
 
 @pytest.mark.parametrize("job", KEPT)
 def test_no_checkpoint_or_trajectory_is_retrieved(job: str) -> None:
-    results = CalculationFactory(f"hqe.{job}").RESULTS
-    assert set(results) == KEPT[job]
-    assert files.CHECKPOINT not in results
+    process = CalculationFactory(f"hqe.{job}")
+    assert set(process.RESULTS) == KEPT[job]
+    assert set(process.READ) == ({files.LABELS} if job == "label" else set())
+    assert files.CHECKPOINT not in {*process.RESULTS, *process.READ}

@@ -19,6 +19,7 @@ from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.labels import VECTORS, CoreLabel, Label
 from aiida_hqe.predictions import Prediction, Residuals
+from aiida_hqe.residuals import write_residuals
 
 Parse = Callable[..., Any]
 MakeStatus = Callable[..., str]
@@ -318,7 +319,7 @@ def test_residuals_are_put_out_and_damaged_ones_are_not(parse: Parse, status: Ma
         frames=[], level="environment", energy_level=None, force_method=None, force_errors=none, disagreements=none,
         member_errors=none, energy_errors=none, energy_disagreements=none, energies=none, shown_forces=[], shown_mm_forces=[],
     )  # fmt: skip
-    found = content(tmp_path / "residuals.h5", lambda path: hdf5.write_residuals(path, of_none))
+    found = content(tmp_path / "residuals.h5", lambda path: write_residuals(path, of_none))
     outputs, node = parse("predict", {files.STATUS: status(), files.PREDICTIONS: found})
     assert node.is_finished_ok
     assert outputs["predictions"].content == found
