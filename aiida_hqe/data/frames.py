@@ -22,7 +22,7 @@ from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.frames import Frame, Frames, Ints, Scalar
 
 if TYPE_CHECKING:
-    from aiida_hqe.columns import FrameFile
+    from aiida_hqe.columns import FrameFile, Outline
 
 
 class FramesCaching(NodeCaching):
@@ -306,8 +306,10 @@ class FramesData(Data):
         """What a summary needs of frames whose info has gained entries; of its files, which may be large, only these are read."""
         if not any(group.gained for group in self._groups):
             return []
-        self.base.attributes.set("sizes", self._sizes)
-        frames = self.take(range(sum(self._sizes)))
+        from aiida_hqe.columns import outline
+
+        self.base.attributes.set_many({"n_frames": sum(self._sizes), "sizes": self._sizes})
+        frames = self.frames
         return [(outline(frame), frame.info, frame.hash, frame.digest) for frame in frames]
 
     def _rows(self, group: Group) -> Ints | None:

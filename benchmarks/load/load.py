@@ -1,6 +1,6 @@
 """Load on the daemon, measured: what AiiDA itself costs beside the labels, and many jobs at once.
 
-    python benchmarks/load/load.py labels FOLDER [--frames 1000] [--jobs 2] [--workers 1] [--interval 10]
+    python benchmarks/load/load.py labels FOLDER [--frames 1000] [--jobs 2] [--workers 1] [--interval 10] [--without-statistics]
     python benchmarks/load/load.py children FOLDER [--count 200] [--slots 200] [--workers 1] [--interval 10]
 
 FOLDER is made, with a profile of its own (SQLite, ZeroMQ) and its own daemon, which is stopped at the end.
@@ -51,6 +51,9 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=200, help="processes that each worker takes")
     parser.add_argument("--interval", type=float, default=10.0, help="seconds between two looks at the jobs")
     parser.add_argument(
+        "--without-statistics", action="store_true", help="stop circusd-stats, which nothing reads (labels)"
+    )
+    parser.add_argument(
         "--backup", type=int, default=60, help="seconds between two looks at a child (runner.poll.interval)"
     )
     arguments = parser.parse_args()
@@ -74,6 +77,8 @@ def labels(arguments: argparse.Namespace, code: Any) -> dict[str, Any]:
     code.computer.set_append_text("times > cpu.txt")
     load, start = os.getloadavg()[0], time.monotonic()
     with daemon(arguments.workers) as spent:
+        if arguments.without_statistics:
+            stop_statistics()
         begun = spent()
         before = time.process_time()
         node = submit(code, frames(arguments.frames), arguments.jobs)
@@ -165,6 +170,13 @@ def daemon(workers: int) -> Iterator[Any]:
         while len(tree(client.get_daemon_pid())) < workers + 3:
             time.sleep(0.2)
         yield lambda: cost(client.get_daemon_pid())
+
+
+def stop_statistics() -> None:
+    """End the process in which circus samples the use of the others."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    get_daemon_client().call_client({"command": "stop", "properties": {"name": "circusd-stats"}})
 
 
 def follow(node: Any, spent: Any, folder: Path, every: float = 20.0) -> list[dict[str, Any]]:
