@@ -18,7 +18,8 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Floats, Frame, Frames, Scalar, replacing
+from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Floats, Frame, Frames, Scalar
+from aiida_hqe.writing import replacing
 
 _WIDTHS = {"species": 1, "pos": 3, "region": 1, "mm_charge": 1, "core": 1, **dict.fromkeys(FORCES, 3)}
 _QM_FLAGS = tuple(name.replace("forces", "qm_forces") for name in FORCES)
@@ -101,7 +102,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: a readable file was expected (got {error.strerror}): check the path") from error
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = _Place(path, data.count(b"\n", 0, error.start) + 1)
         got = f"byte {data[error.start]:#x}"

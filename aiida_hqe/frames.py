@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -283,7 +281,13 @@ class Frames(tuple[Frame, ...]):
         return extxyz.read_frames(path)
 
     def write(self, path: str | Path) -> None:
-        """Write extended XYZ or HDF5, as the suffix says; reading it back gives bit-identical frames."""
+        """Write extended XYZ or HDF5, as the suffix says; reading it back gives bit-identical frames.
+
+        Raises
+        ------
+        InputError, ResourceError
+            Nothing can be written there, or the disk is full.
+        """
         path = Path(path)
         if path.suffix in {".h5", ".hdf5"}:
             from aiida_hqe import hdf5
@@ -293,29 +297,6 @@ class Frames(tuple[Frame, ...]):
             from aiida_hqe import extxyz
 
             extxyz.write_frames(path, self)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Name a temporary file next to `path`, which takes its place once it is whole; nothing is left if writing fails.
-
-    Raises
-    ------
-    InputError
-        Nothing can be written there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        reason = " ".join(str(error.strerror or error).split())
-        raise InputError(
-            f"{path}: a place to write was expected (got {reason}): check the path and the disk"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _length(value: Any) -> int:

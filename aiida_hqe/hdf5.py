@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +19,9 @@ import h5py
 import numpy as np
 
 from aiida_hqe.errors import InputError, IntegrityError
-from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Frame, Frames, replacing
+from aiida_hqe.frames import ENERGIES, FORCES, MM_FORCES, Frame, Frames
 from aiida_hqe.predictions import Prediction
+from aiida_hqe.writing import creating, writing
 
 FRAMES_FORMAT = "aiida-hqe frames"
 PREDICTIONS_FORMAT = "aiida-hqe predictions"
@@ -70,7 +70,7 @@ def write_frames_in_parts(path: str | Path, parts: Iterable[Iterable[Frame]]) ->
     Meanwhile each column lies in a file of its own beside `path`.
     """
     path = Path(path)
-    with _writing(path), tempfile.TemporaryDirectory(dir=path.absolute().parent) as folder:
+    with writing(path), tempfile.TemporaryDirectory(dir=path.absolute().parent) as folder:
         columns: Columns = {}
         for name, column in (entry for part in parts for entry in _columns(list(part)).items()):
             values = _read_column(column)
@@ -78,18 +78,6 @@ def write_frames_in_parts(path: str | Path, parts: Iterable[Iterable[Frame]]) ->
             with (Path(folder) / name).open("ab") as stream:
                 stream.write(_bytes(values))
         write_arrays(path, FRAMES_FORMAT, _stored(columns or _columns([])))
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What the system refuses in writing is bad input: the place, or a full disk."""
-    try:
-        yield
-    except OSError as error:
-        reason = " ".join(str(error.strerror or error).split())
-        raise InputError(
-            f"{path}: a place to write was expected (got {reason}): check the path and the disk"
-        ) from error
 
 
 def _read_column(column: np.ndarray | Column) -> np.ndarray:
@@ -289,7 +277,7 @@ def smallest(values: np.ndarray) -> np.dtype[Any]:
 
 def write_arrays(path: Path, kind: str, arrays: Mapping[str, np.ndarray | Column]) -> None:
     """Write a file of a format, whole or not at all."""
-    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    with creating(path) as file:
         file.attrs["format"] = np.bytes_(kind)
         file.attrs["version"] = np.int64(VERSIONS[kind])
         file.attrs["checksum"] = np.bytes_(_checksum(arrays))

@@ -144,6 +144,7 @@ class Label(Settings):
         if self.frame != frame.hash:
             raise IntegrityError(f"label of frame {self.frame[:12]} does not belong to frame {frame.hash[:12]}")
         info = {**frame.info, "seconds": self.seconds, "core_seconds": self.core_seconds}
+        info.pop("force_method", None)  # of an earlier label
         if self.force_energy is not None and self.force_method is not None:
             info["force_method"] = self.force_method
         baseline: dict[str, Any] = {}

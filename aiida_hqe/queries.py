@@ -162,7 +162,7 @@ def campaign(identifier: str | int) -> orm.WorkChainNode:
         No such node, more than one, or a node of another kind.
     """
     try:
-        node = orm.load_node(identifier)
+        node = orm.load_node(_within_reach(identifier))
     except exceptions.MultipleObjectsError as error:
         raise InputError(f"one campaign was expected ({identifier!r} begins several uuids): give more of it") from error
     except (exceptions.NotExistent, ValueError) as error:
@@ -170,10 +170,16 @@ def campaign(identifier: str | int) -> orm.WorkChainNode:
             f"the pk or uuid of a campaign was expected (got {identifier!r}): `verdi process list -a` lists them"
         ) from error
     if node.process_type != CAMPAIGN:
-        raise InputError(
-            f"a campaign was expected (node {node.pk} is a {node.process_type or node.node_type}): give its own pk"
-        )
+        kind = getattr(node, "process_label", None) or type(node).__name__
+        raise InputError(f"a campaign was expected (node {node.pk} is {kind}): give its own pk")
     return node
+
+
+def _within_reach(identifier: str | int) -> str | int:
+    """`identifier`, unless it is a number that no database has a place for."""
+    if str(identifier).strip().isdecimal() and int(identifier) >= 2**31:
+        raise ValueError(identifier)
+    return identifier
 
 
 def campaigns() -> list[int]:

@@ -88,17 +88,23 @@ def parse_quantity(value: Any, dimension: str) -> float:
     matched = _NUMBER.fullmatch(value) if isinstance(value, str) else None
     if matched is None:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            raise ValueError(f"a {dimension} with its unit, {example} (got {value!r}, which has no unit)")
-        raise ValueError(f"a {dimension} with its unit, {example} (got {value!r})")
+            raise ValueError(f"{_article(dimension)} with its unit, {example} (got {value!r}, which has no unit)")
+        raise ValueError(f"{_article(dimension)} with its unit, {example} (got {value!r})")
     number, unit = float(matched[1]), matched[2]
     if unit is None:
-        raise ValueError(f"a {dimension} with its unit, {example} (got {value!r}, which has no unit)")
+        raise ValueError(f"{_article(dimension)} with its unit, {example} (got {value!r}, which has no unit)")
+    if unit.startswith(","):
+        raise ValueError(f"{_article(dimension)} with a decimal point (got {value!r}, which has a comma)")
     if unit not in known:
-        raise ValueError(f"a {dimension} in one of {', '.join(known)} (got {value!r})")
+        raise ValueError(f"{_article(dimension)} in one of {', '.join(known)} (got {value!r})")
     converted = number * known[unit]
     if not math.isfinite(converted):
         raise ValueError(f"a finite {dimension} (got {value!r})")
     return converted
+
+
+def _article(dimension: str) -> str:
+    return f"an {dimension}" if dimension[0] in "aeiou" else f"a {dimension}"
 
 
 def format_quantity(value: float, dimension: str) -> str:

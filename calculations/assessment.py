@@ -51,8 +51,8 @@ def assess(
     -------
     Dict
         Counts (``sampled``, ``uncertain``, ``flagged``, ``labelled``, ``failed``, ``training_frames``,
-        ``held_out_frames``), errors on held-out labels (eV, eV/angstrom), coverages, costs (s), and whether the sample
-        means ``converged``.
+        ``held_out_frames``), errors on held-out labels (eV, eV/angstrom), coverages, costs (s; ``spent_seconds`` of all labels
+        so far but those that were given), and whether the sample means ``converged``.
     """
     new = Frames() if labelled is None else labelled.frames
     trusted = sampling is None or sampling["state"] != "untrusted"
@@ -67,7 +67,8 @@ def assess(
             "fresh_coverage": _fresh_coverage(new, previous_calibration, predictions),
             "core_seconds": costs["core_seconds"],
             "label_seconds": costs["seconds"],
-            "spent_seconds": costs["seconds"] + (0.0 if previous is None else previous["spent_seconds"]),
+            "spent_seconds": (0.0 if selection is None else costs["seconds"])
+            + (0.0 if previous is None else previous["spent_seconds"]),
             "training_frames": 0 if training_set is None else training_set.n_frames,
             "held_out_frames": 0 if held_out is None else held_out.n_frames,
         }
@@ -93,7 +94,8 @@ def learning_curve(held_out: FramesData, **rounds: Dict | SinglefileData) -> Dic
         brought no new label trained nothing, and has the errors of the committee before; ``level`` of the forces.
     """
     level, errors, curve = None, dict[str, Any](), []
-    for name in sorted(name for name in rounds if name.startswith("assessment_")):
+    assessed = {name: node["round"] for name, node in rounds.items() if name.startswith("assessment_")}
+    for name in sorted(assessed, key=lambda name: assessed[name]):
         predictions = rounds.get(name.replace("assessment", "predictions"))
         if predictions is not None:
             found = residuals_of(held_out, predictions)
@@ -140,7 +142,7 @@ def reason_to_stop(plan: Campaign, last: dict[str, Any]) -> str | None:
         return "stopped: every uncertain frame of the sample is labelled or quarantined already; sample for longer"
     if last["round"] >= stop.iterations:
         return f"not converged after the {stop.iterations} rounds asked for: {_uncertain(last)}"
-    if stop.core_hours is not None and last["spent_seconds"] >= stop.core_hours:
+    if stop.core_hours is not None and plan.resources.threads * last["spent_seconds"] >= stop.core_hours:
         return f"not converged when the {stop.core_hours / 3600:g} core hours for labels were spent: {_uncertain(last)}"
     return None
 

@@ -32,8 +32,9 @@ RETRIED = frozenset({"walltime", "memory", "disk", "node failure", "killed", "re
 LOST: dict[str, Any] = {"error_kind": "resource", "message": "its label job ended without a result for it"}
 """Reason of a frame that no job reports about."""
 
-_LABEL = [name for name in (*ENERGIES, *FORCES, *MM_FORCES) if not name.startswith("baseline")]
-_COST = ("seconds", "core_seconds")
+_LABEL = (*ENERGIES, *FORCES, *MM_FORCES)
+_SAID = ("seconds", "core_seconds", "force_method", "baseline")
+"""What a label says in the info of its frame (`aiida_hqe.labels.Label.apply`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +125,9 @@ def reuse(frames: FramesData, **earlier: FramesData) -> dict[str, FramesData]:
 
 def _with_label(frame: Frame, labelled: Frame) -> Frame:
     """`frame` with the label of another one of the same configuration."""
-    cost = {key: labelled.info[key] for key in _COST if key in labelled.info}
-    return frame.replace(**{name: getattr(labelled, name) for name in _LABEL}, info={**frame.info, **cost})
+    own = {key: value for key, value in frame.info.items() if key not in _SAID}
+    said = {key: labelled.info[key] for key in _SAID if key in labelled.info}
+    return frame.replace(**{name: getattr(labelled, name) for name in _LABEL}, info=own | said)
 
 
 @calcfunction

@@ -20,7 +20,7 @@ class TrainParser(HQEParser):
         with self.path(files.TRAINED) as path:
             committee = CommitteeData.from_file(path)
         with self.path(files.HISTORY) as path:
-            history = json.loads(path.read_text())
+            history = json.loads(path.read_text(), parse_constant=lambda _: None)  # AiiDA stores no infinity
         self.out("committee", committee)
         self.out("history", Dict(history if isinstance(history, dict) else {"members": history}))
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import fnmatch
 import importlib
 import importlib.metadata
@@ -20,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: list[str] = PYPROJECT["tool"]["setuptools"]["packages"]
 FOLDERS: dict[str, str] = PYPROJECT["tool"]["setuptools"]["package-dir"]
-UPPER = ("data", "calculations", "parsers", "workchains", "queries", "report", "cli")
+UPPER = (
+    "data", "calculations", "parsers", "workchains", "queries", "provenance", "audit", "volume", "pauses", "report", "cli",
+)  # fmt: skip
 """Rooms of floors 6 to 10."""
 
 HEAVY = ("torch", "schnetpack", "pyscf", "sklearn", "openmm")
@@ -138,6 +141,19 @@ def test_a_mapped_folder_refuses_to_be_imported_a_second_time(name: str) -> None
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode != 0
     assert f"aiida_hqe.{name}" in ended.stderr.splitlines()[-1]
+
+
+def test_every_room_stands_under_the_rule_of_its_floor() -> None:
+    """Of the rooms that the floors name, the upper ones must leave heavy packages alone, and the others aiida."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    floors, science, light = (
+        contracts[f"importlinter:contract:{name}"] for name in ("floors", "science-without-aiida", "light-upper-floors")
+    )
+    rooms = {name for name in floors["layers"].split() if name not in ":|"}
+    assert rooms == {parts[1] for name in modules() if len(parts := name.split(".")) > 1}
+    assert set(light["source_modules"].split()) == {f"aiida_hqe.{room}" for room in UPPER}
+    assert set(science["source_modules"].split()) == {f"aiida_hqe.{room}" for room in rooms.difference(UPPER)}
 
 
 def test_floors_6_to_10_load_no_heavy_package() -> None:

@@ -18,6 +18,7 @@ from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from campaign_graph import build, water
+from commands import refused
 from test_house import ROOT, modules
 
 from aiida_hqe.data.archive import check_archive
@@ -185,6 +186,23 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, aiida_profile: Any, conte
     path.write_bytes(content)
     with pytest.raises(InputError, match="an AiiDA archive was expected"):
         check_archive(path)
+
+
+def test_an_archive_with_a_damaged_database_is_refused_on_one_line(tmp_path: Path, hqe_code: Any) -> None:
+    from aiida.tools.archive import create_archive
+
+    whole, bad = tmp_path / "whole.aiida", tmp_path / "bad.aiida"
+    create_archive([build(tmp_path, hqe_code.computer).campaign], filename=whole)
+    nodes = orm.QueryBuilder().append(orm.Node).count()
+    with zipfile.ZipFile(whole) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    database = entries["db.sqlite3"]
+    for content in (b"no database", database[: len(database) // 2], database[:8192] + bytes(len(database) - 8192)):
+        with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as target:
+            for name, text in (entries | {"db.sqlite3": content}).items():
+                target.writestr(name, text)
+        assert "export it anew" in refused("import", bad)
+    assert orm.QueryBuilder().append(orm.Node).count() == nodes
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_spaces_and_exponents_do_not_matter(text: str) -> None:
         ("nm", "a length with its unit"),
         ("", "a length with its unit"),
         ("one nm", "a length with its unit"),
-        ("1,4 nm", "a length in one of"),
+        ("1,4 nm", "a length with a decimal point"),
         ("nan nm", "a length with its unit"),
         ("1e999 nm", "a finite length"),
         ("1e308 nm", "a finite length"),

@@ -349,6 +349,8 @@ class CampaignWorkChain(HQEWorkChain):
 def _starts_completely(inputs: Any, _namespace: Any) -> str | None:
     if "held_out" in inputs and not {"frames", "committee"} <= set(inputs):
         return "held_out says which of the frames the committee never saw: give frames and committee with it"
+    if {"frames", "committee"} <= set(inputs) and "held_out" not in inputs:
+        return "held_out was expected with frames and committee: which of the frames the committee never saw, to calibrate on"
     return None
 
 

@@ -147,20 +147,20 @@ def load(path: str | Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(
-            f"{path}:{mark.line + 1 if mark else 1}: YAML was expected (got {_one_line(error.problem)})"
+            f"{path}:{mark.line + 1 if mark else 1}: YAML was expected (got {_in_words(error.problem)})"
         ) from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: YAML was expected (got {_one_line(error)})") from error
     if data is None:
         raise InputError(f"{path}: a mapping of settings was expected (got an empty file): start from a template")
     if not isinstance(data, dict):
-        raise InputError(f"{path}:1: a mapping of settings, `key: value`, was expected (got a {type(data).__name__})")
+        raise InputError(f"{path}:1: a mapping of settings, `key: value`, was expected (got a {_kind(data)})")
     return Document(path, data, lines)
 
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        found = "a directory" if path.is_dir() else "no such file"
+        found = "a directory" if path.is_dir() else "no ordinary file" if path.exists() else "no such file"
         raise InputError(f"{path}: a YAML file was expected (got {found}): check the path")
     try:
         content = path.read_bytes()
@@ -204,6 +204,8 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     if _BOOL.fullmatch(text):
         return text.lower() == "true"
     if _INT.fullmatch(text):
+        if abs(int(text)) >= 2**31:
+            raise _problem(node, f"{text}, which is beyond 2^31")
         return int(text)
     if _FLOAT.fullmatch(text):
         number = float(text.replace(".inf", "inf").replace(".nan", "nan").lower())
@@ -215,6 +217,16 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
 
 def _problem(node: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _kind(data: Any) -> str:
+    return {"str": "text", "int": "number", "float": "number", "bool": "truth value"}.get(type(data).__name__, "list")
+
+
+def _in_words(problem: Any) -> str:
+    """A problem that PyYAML found, as something that came instead of YAML; with a remedy for the commonest."""
+    text = _one_line(problem).removeprefix("but ").removeprefix("found ")
+    return f"{text}: indent with spaces" if "'\\t'" in text else text
 
 
 def _dotted(key: Key) -> str:

@@ -97,6 +97,10 @@ def _message(fault: Any, key: Key, model: type[BaseModel], data: Any) -> str:
     if kind in {"too_short", "too_long"}:
         name = "min_length" if kind == "too_short" else "max_length"
         return f"{'at least' if kind == 'too_short' else 'at most'} {context[name]} items were expected (got {show(value)})"
+    if kind in {"string_too_short", "string_too_long"}:
+        most = kind == "string_too_long"
+        limit = context["max_length" if most else "min_length"]
+        return f"at {'most' if most else 'least'} {limit} characters were expected (got {show(value)})"
     if kind == "literal_error":
         return f"{expected} was expected (got {show(value)}){similar(str(value), _literals(annotation(model, key)))}"
     return f"{expected or fault['msg']} was expected (got {show(value)})"
@@ -111,6 +115,8 @@ def _concerned(text: str, value: Any) -> str:
 def unknown(name: str, known: Iterable[str]) -> str:
     """Message for a key that a mapping does not have."""
     known = list(known)
+    if name.count(")") > name.count("("):
+        return f"a known key was expected (got {name!r}): a text with a comma in it needs quotes, such as '6-31g(d,p)'"
     hint = similar(name, known)
     listed = hint or f": one of {', '.join(known)} was expected" if known else ""
     return f"a known key was expected (got {name!r}){listed}"

@@ -28,7 +28,8 @@ class Stop(Settings):
     uncertain_fraction
         Converged when fewer than this fraction of a fresh sample is uncertain.
     core_hours
-        Budget of processor time (s) for labels; no new round begins when it is spent.
+        Budget of processor time (s) for the labels that the campaign asks for, each its wall time on every thread; no new
+        round begins when it is spent.
     """
 
     iterations: int = Field(5, ge=1)

@@ -68,6 +68,16 @@ def workers(profile: Profile) -> int | None:
     return int(status["task_subscribers"]) if _runs(layout) else None
 
 
+def age(profile: Profile) -> float | None:
+    """How long (s) the broker of `profile` has run; ``None`` where it does not."""
+    import psutil
+
+    layout = _layout(profile)
+    if not _runs(layout):
+        return None
+    return time.time() - psutil.Process(int(layout.pid_file.read_text().split()[-1])).create_time()
+
+
 def _layout(profile: Profile) -> Any:
     from aiida.brokers.zeromq.service import ZeromqBrokerService
     from aiida.manage.configuration import get_config

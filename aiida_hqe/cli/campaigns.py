@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from aiida_hqe.errors import InputError
+from aiida_hqe.writing import replacing
 
 ROUND_COLUMNS = {
     "round": "round",
@@ -67,16 +67,12 @@ def _cell(record: Mapping[str, Any], key: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that the user named.
+    """Write a file that the user named, whole or not at all.
 
     Raises
     ------
-    InputError
-        It cannot be written there.
+    InputError, ResourceError
+        It cannot be written there, or the disk is full.
     """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: a file that can be written was expected ({error.strerror}): choose another path"
-        ) from error
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from aiida_hqe.cli.limits import THREADS, whole_campaign
 from aiida_hqe.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--kinetic", default="0.05 Eh", show_default=True, help="Threshold of an orbital's kinetic energy.")
 @click.option(
     "--location",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=2),
     default=0.05,
     show_default=True,
     help="Threshold of its populations, a fraction of the orbital.",
@@ -32,7 +34,11 @@ FILE = click.Path(path_type=Path)
 @click.option("--mark", type=FILE, help="Write the frames with the proposed cores marked (.xyz or .h5).")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the calculations."
+    "--threads",
+    type=click.IntRange(min=1, max=THREADS),
+    default=1,
+    show_default=True,
+    help="Threads of the calculations.",
 )
 def cores(
     frames: Path,
@@ -51,15 +57,22 @@ def cores(
     possible number of orbitals over all frames gives `core_orbitals`, or says that none is clear.
     """
     from aiida_hqe.campaign import document
-    from aiida_hqe.cli.journal import check_output
+    from aiida_hqe.cli.journal import check_apart, check_output
     from aiida_hqe.cli.progress import Bar
     from aiida_hqe.embedding.level import Level
     from aiida_hqe.frames import Frames
 
     threshold = _energy(kinetic)
-    level = Level() if level_file is None else document.read(level_file, Level)
+    if math.isnan(location):
+        raise InputError("--location: a number above zero was expected (got nan): give one such as 0.05", "location")
+    level = Level()
+    if level_file is not None:
+        found_level = document.load(level_file)
+        whole_campaign(found_level, "a level file", "environment, core and embedding, as in its section levels")
+        level = document.validate(found_level, Level)
     check_output(output, (".html", ".png"))
     check_output(mark)
+    check_apart(mark, frames, "the one that is read")
     batch = Frames.read(frames)
     from aiida_hqe.embedding.proposal import propose
 

@@ -19,17 +19,20 @@ OPTIONAL = {
     "pyscf-forge": ("pyscf.lno", "LNO-CCSD(T) of quantum cores", "pip install 'aiida-hqe[lno]'"),
     "dftd3": ("dftd3", "D3(BJ) dispersion", "pip install 'aiida-hqe[dispersion]'"),
     "dftd4": ("dftd4", "D4 dispersion", "pip install 'aiida-hqe[dispersion]'"),
+    "xtb": ("xtb", "GFN-xTB baselines (Python 3.11)", "pip install 'aiida-hqe[xtb]'"),
+    "core-optimizer": ("core_optimizer", "training by CoRe", "pip install 'aiida-hqe[core]'"),
+    "openmmml": ("openmmml", "committees in OpenMM-ML", "pip install 'aiida-hqe[openmm-ml]'"),
 }
 """Optional parts: module, what it is for, how to get it."""
 
 
 @click.command()
-@click.option("-p", "--profile", "name", metavar="PROFILE", help="AiiDA profile; the default one if not given.")
+@click.option("-p", "--profile", metavar="PROFILE", help="AiiDA profile; the default one if not given.")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, name: str | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, profile: str | None, as_json: bool) -> None:
     """Check profile, services, computers, codes and optional parts; exit code 1 where something needed is missing."""
-    findings = [*examine(name), *optional_parts()]
+    findings = [*examine(profile), *optional_parts()]
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
@@ -54,7 +57,7 @@ def examine(name: str | None) -> Iterator[Finding]:
     try:
         profile.load(name)
     except InputError as error:
-        yield Finding("profile", "missing", str(error), "verdi presto")
+        yield Finding("profile", "missing", str(error), "verdi presto" if "`verdi presto`" in str(error) else None)
         return
     from aiida.manage import get_manager
 

@@ -10,6 +10,7 @@ import click
 
 from aiida_hqe.cli.campaigns import json_option, print_json
 from aiida_hqe.errors import InputError
+from aiida_hqe.writing import replacing, writing
 
 if TYPE_CHECKING:
     from aiida.orm import Data, WorkChainNode
@@ -61,8 +62,8 @@ def export_committee(campaign: str, output: Path | None, calibrated: bool, force
         calibration = _output(node, "calibration").get_dict()
         committee.committee().replace(calibration=calibration).save(target)
     else:
-        with committee.as_path() as path:
-            shutil.copyfile(path, target)
+        with committee.as_path() as path, replacing(target) as temporary:
+            shutil.copyfile(path, temporary)
     click.echo(f"{target}: {committee.n_members} members")
 
 
@@ -80,7 +81,8 @@ def export_archive(campaign: str, output: Path | None, force: bool) -> None:
             f"an ended campaign was expected (campaign {node.pk} runs): wait for it, or `aiida-hqe stop {node.pk}`"
         )
     target = _target(output or Path(f"campaign-{node.pk}{ARCHIVE_SUFFIX}"), {ARCHIVE_SUFFIX}, force)
-    create_archive([node], filename=target, overwrite=force)
+    with writing(target):
+        create_archive([node], filename=target, overwrite=force)
     click.echo(str(target))
 
 
@@ -125,13 +127,14 @@ def _import_archive(file: Path) -> None:
     from aiida.common.exceptions import AiidaException
     from aiida.tools.archive import import_archive
 
-    from aiida_hqe.data.archive import check_archive
+    from aiida_hqe.data.archive import DAMAGED, check_archive
 
     check_archive(file)
     try:
         import_archive(file)
-    except AiidaException as error:
-        raise InputError(f"{file}: an AiiDA archive was expected ({error}): export it anew") from error
+    except (AiidaException, *DAMAGED) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{file}: an AiiDA archive was expected ({reason}): export it anew") from error
 
 
 def _campaign(identifier: str) -> WorkChainNode:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.labels import Label
+from aiida_hqe.writing import writing
 
 
 class Journal:
@@ -62,7 +63,7 @@ class Journal:
 
     def _append(self, line: str) -> None:
         assert self.path is not None
-        with self.path.open("a") as stream:
+        with writing(self.path), self.path.open("a") as stream:
             stream.write(line + "\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -86,6 +87,12 @@ class Journal:
                 f"{path}: labels, one a line, were expected (got damaged ones): remove the file"
             ) from error
         self.labels = {label.frame: label for label in found if label.status == "ok"}
+
+
+def check_apart(output: Path | None, other: Path | None, what: str) -> None:
+    """Raise `InputError` where `output` would take the place of the file `other`, which is `what`."""
+    if output is not None and other is not None and output.resolve() == other.resolve():
+        raise InputError(f"{output}: another file than {what} was expected: it would be lost; choose another name")
 
 
 def check_output(path: Path | None, suffixes: tuple[str, ...] = (".xyz", ".extxyz", ".h5", ".hdf5")) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aiida_hqe.cli.limits import THREADS, whole_campaign
 from aiida_hqe.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print each label as JSON.")
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=THREADS),
     default=1,
     show_default=True,
     help="Threads, as `threads` of a campaign: equal numbers give equal energies to the last bits.",
@@ -41,13 +42,16 @@ def label(ctx: click.Context, frames: Path, level_file: Path, output: Path | Non
     """
     from aiida_hqe.baseline.baseline import require
     from aiida_hqe.campaign import document
-    from aiida_hqe.cli.journal import Journal, check_output
+    from aiida_hqe.cli.journal import Journal, check_apart, check_output
     from aiida_hqe.embedding.level import Level
     from aiida_hqe.frames import Frames
 
-    level = document.read(level_file, Level)
+    given = document.load(level_file)
+    whole_campaign(given, "a level file", "environment, core and embedding, as in its section levels")
+    level = document.validate(given, Level)
     require(level.baseline)
     check_output(output)
+    check_apart(output, frames, "the one that is read")
     batch = Frames.read(frames)
     journal = Journal.beside(output, level)
     levels = _levels(batch, level, threads)

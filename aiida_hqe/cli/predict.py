@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_hqe.cli.limits import a_committee
+from aiida_hqe.errors import IntegrityError
+
 if TYPE_CHECKING:
     from aiida_hqe.potentials.committee import Committee
     from aiida_hqe.predictions import Prediction
@@ -28,7 +31,7 @@ def predict(committee: Path, frames: Path, as_json: bool) -> None:
     from aiida_hqe.frames import Frames
     from aiida_hqe.potentials.committee import Committee
 
-    loaded = Committee.load(committee)
+    loaded = Committee.load(a_committee(committee))
     batch = Frames.read(frames)
     for frame in batch:
         loaded.check(frame)
@@ -76,6 +79,15 @@ def describe(committee: Committee, prediction: Prediction) -> dict[str, Any]:
 
 
 def _calibration(committee: Committee) -> Calibration | None:
+    from pydantic import ValidationError
+
     from aiida_hqe.selection.calibration import Calibration
 
-    return None if committee.calibration is None else Calibration.model_validate(committee.calibration)
+    try:
+        return None if committee.calibration is None else Calibration.model_validate(committee.calibration)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise IntegrityError(
+            f"in the committee a calibration was expected (got {key}: {first['msg']}): export it anew"
+        ) from error

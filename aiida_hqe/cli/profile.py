@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiida.engine.daemon.client import DaemonClient
     from aiida.manage.configuration import Config
     from aiida.orm import Computer, InstalledCode
+    from aiida.orm.implementation import StorageBackend
 
 NAME = "hqe"
 """Name of the profile in such a folder."""
@@ -216,15 +217,42 @@ def load(name: str | None = None) -> None:
     InputError
         There is no such profile, or none at all.
     """
-    from aiida.common.exceptions import ConfigurationError
+    from aiida.common.exceptions import ConfigurationError, ProfileConfigurationError
     from aiida.manage.configuration import load_profile
 
     try:
         load_profile(name)
-    except ConfigurationError as error:
+    except ProfileConfigurationError as error:
         wanted = f"profile {name!r}" if name else "a default profile"
         raise InputError(
             f"{wanted} of AiiDA was expected ({_line(error)}): make one with `verdi presto`, or set AIIDA_PATH"
+        ) from error
+    except ConfigurationError as error:
+        raise InputError(
+            f"a configuration of AiiDA that can be read was expected ({_line(error)}): repair it, or set AIIDA_PATH"
+        ) from error
+
+
+def storage() -> StorageBackend:
+    """The storage of the loaded profile, open.
+
+    Raises
+    ------
+    ResourceError
+        It is of another version of AiiDA, damaged, or does not answer.
+    """
+    from aiida.common.exceptions import AiidaException
+    from aiida.manage import get_manager
+    from sqlalchemy.exc import SQLAlchemyError
+
+    manager = get_manager()
+    try:
+        return manager.get_profile_storage()
+    except (AiidaException, SQLAlchemyError) as error:
+        name = getattr(manager.get_profile(), "name", "")
+        reason = _line(error).partition(" [SQL")[0]
+        raise ResourceError(
+            f"the storage of profile {name!r} was expected to open (got {reason}): `aiida-hqe doctor -p {name}` says more"
         ) from error
 
 

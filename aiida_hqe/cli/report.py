@@ -7,6 +7,10 @@ from pathlib import Path
 import click
 
 from aiida_hqe.cli.campaigns import json_option, print_json, write_text
+from aiida_hqe.errors import InputError
+
+SUFFIXES = (".html", ".htm")
+"""What the name of a page ends in."""
 
 
 @click.command()
@@ -16,9 +20,13 @@ from aiida_hqe.cli.campaigns import json_option, print_json, write_text
 )
 @json_option
 def report(campaign: str, output: Path, as_json: bool) -> None:
-    """Write one self-contained HTML page about a campaign, or with --json print what it shows."""
+    """Write one self-contained HTML page (.html) about a campaign, or with --json print what it shows."""
     import dataclasses
 
+    if output.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{output}: a file name that ends in {' or '.join(SUFFIXES)} was expected: a browser prints the page as PDF"
+        )
     from aiida_hqe import queries
     from aiida_hqe.report.collect import collect
     from aiida_hqe.report.page import render

@@ -7,13 +7,16 @@ with the context object that those read.
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -60,8 +63,34 @@ MACHINE_COMMANDS = {
 
 SECTIONS = {"On files": FILE_COMMANDS, "On campaigns in AiiDA": CAMPAIGN_COMMANDS, "This machine": MACHINE_COMMANDS}
 
+_HELP = "aiida_hqe.help"
+"""Where a context says that help was asked for, which needs no profile."""
+
 COMMANDS: dict[str, Entry] = FILE_COMMANDS | CAMPAIGN_COMMANDS | MACHINE_COMMANDS
 """Every command of ``aiida-hqe``."""
+
+
+class Misuse(click.ClickException):
+    """A mistake on the command line, told in one line that names the help."""
+
+    exit_code = InputError.exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it on standard error."""
+        click.echo(self.message, file=file, err=True)
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """What click has to say of a command line on one line instead of four; help that it prints where nothing was given stays."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "aiida-hqe"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        raise Misuse(f"{command}: {message[:1].lower()}{message[1:]} (see `{command} --help`)") from error
 
 
 class LazyGroup(click.Group):
@@ -86,7 +115,15 @@ class LazyGroup(click.Group):
         """Resolve a command, or fail with the names most like the one given."""
         if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"no such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        ctx.meta[_HELP] = not {"--help", "-h"}.isdisjoint(args)
         return super().resolve_command(ctx, args)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the options in front of the command."""
+        with told_in_one_line():
+            return super().make_context(info_name, args, parent, **extra)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by section, without importing one."""
@@ -106,11 +143,24 @@ class LazyGroup(click.Group):
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # of libraries, for their developers: python -W default shows them
         try:
-            with rarely_collecting():
+            with rarely_collecting(), told_in_one_line():
                 return super().invoke(ctx)
         except HQEError as error:
             click.echo(str(error), err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            click.echo(refused_by_the_system(error), err=True)
+            ctx.exit(HQEError.exit_code)
+
+
+def refused_by_the_system(error: OSError) -> str:
+    """One line about what the system refused, where no command knows more about it."""
+    reason = " ".join(str(error.strerror or error).split())
+    if error.filename is None:
+        return f"the system was expected to go on (got {reason}): look at disk, memory and network"
+    return f"{error.filename}: a file or folder that can be used was expected (got {reason}): look at path, rights and disk"
 
 
 @contextmanager
@@ -138,6 +188,7 @@ def did_you_mean(name: str, known: Any) -> str:
 
 def _with_profile(ctx: click.Context, command: click.Command) -> click.Command:
     """Give a command AiiDA's context object and, where it lacks them, its options of profile and verbosity."""
+    _require_folders(os.environ.get("AIIDA_PATH", "~"))
     from aiida.cmdline.groups.verdi import LazyVerdiObjAttributeDict
     from aiida.cmdline.params import options, types
 
@@ -150,11 +201,26 @@ def _with_profile(ctx: click.Context, command: click.Command) -> click.Command:
     return command if "verbosity" in names else options.VERBOSITY()(command)
 
 
+def _require_folders(places: str) -> None:
+    """Where AiiDA's configuration cannot lie, importing it fails."""
+    for place in places.split(os.pathsep):
+        path = Path(place).expanduser()
+        if path.exists() and not path.is_dir():
+            raise InputError(
+                f"{path}: a folder for AiiDA's configuration was expected (got a file): correct AIIDA_PATH"
+            )
+
+
 def _require_profile(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    if value is None and not ctx.resilient_parsing:
+    if ctx.resilient_parsing or ctx.meta.get(_HELP):
+        return value
+    if value is None:
         raise InputError(
             "an AiiDA profile was expected (got none): `verdi presto` makes one, or give one with -p PROFILE"
         )
+    from aiida_hqe.cli.profile import storage
+
+    storage()
     return value
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import Field
 
+from aiida_hqe.cli.limits import SEED, a_committee, whole_campaign
 from aiida_hqe.cli.progress import Bar
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.errors import InputError
@@ -34,7 +35,7 @@ class SystemFile(Settings):
 @click.argument("system", type=FILE)
 @click.argument("committee", type=FILE, required=False)
 @click.option("-o", "--output", type=FILE, required=True, help="Where to write the sampled frames (.xyz or .h5).")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of the file's.")
+@click.option("--seed", type=click.IntRange(min=0, max=SEED), help="Seed, instead of the file's.")
 @click.option("--trust", metavar="FORCE", help="Stop at this force disagreement, such as '1 eV/angstrom'.")
 @click.option("--start", type=FILE, help="Go on from this assembly (.h5) instead of preparing the system.")
 @click.option("--final", type=FILE, help="Write the assembly at the end (.h5), to go on from.")
@@ -55,19 +56,23 @@ def sample(
     Exit code 1 if the run stopped early because the committee was not to be trusted; frames up to there are written.
     """
     from aiida_hqe.campaign import document
-    from aiida_hqe.cli.journal import check_output
+    from aiida_hqe.cli.journal import check_apart, check_output
 
     found = document.load(system)
+    whole_campaign(found, "a system file", "its sections system and sampling, and a seed")
     settings = document.validate(found, SystemFile)
     check_output(output)
     check_output(final, (".h5",))
+    check_apart(output, final, "that of --final")
+    check_apart(output, start, "that of --start")
     limit = None if trust is None else _force(trust)
     driver = _load(committee, settings.sampling.precision)
     seed = settings.seed if seed is None else seed
     try:
-        assembly = _assembly(settings, system.parent, seed, start, driver)
+        _check_steps(settings.sampling)
+        assembly = _prepared(settings, system.parent, seed, driver) if start is None else _read(start)
     except InputError as error:
-        raise found.located(error) from error
+        raise error if error.key is None else found.located(error) from error
     from aiida_hqe.dynamics.sample import sample as run
 
     sampling = settings.sampling
@@ -91,14 +96,14 @@ def sample(
         ctx.exit(1)
 
 
-def _assembly(
-    settings: SystemFile, directory: Path, seed: int, start: Path | None, driver: Committee | None
-) -> Assembly:
-    """The assembly to start from: that of a file, or the system's, minimised and equilibrated."""
-    if start is not None:
-        from aiida_hqe.qmmm.assembly import Assembly
+def _read(start: Path) -> Assembly:
+    from aiida_hqe.qmmm.assembly import Assembly
 
-        return Assembly.read(start)
+    return Assembly.read(start)
+
+
+def _prepared(settings: SystemFile, directory: Path, seed: int, driver: Committee | None) -> Assembly:
+    """The assembly of a system, minimised and equilibrated."""
     from aiida_hqe.dynamics.prepare import prepare
     from aiida_hqe.qmmm.setup import build
 
@@ -109,12 +114,20 @@ def _assembly(
         return prepare(built, settings.sampling, seed, progress=bar.reach)
 
 
+def _check_steps(sampling: SamplingSettings) -> None:
+    if sampling.steps < sampling.interval:
+        raise InputError(
+            f"at least one interval, {sampling.interval}, was expected (got {sampling.steps}): otherwise no frame is kept",
+            "sampling.steps",
+        )
+
+
 def _load(path: Path | None, precision: str) -> Committee | None:
     if path is None:
         return None
     from aiida_hqe.potentials.committee import Committee
 
-    return Committee.load(path).replace(precision=precision)
+    return Committee.load(a_committee(path)).replace(precision=precision)
 
 
 def _force(text: str) -> float:

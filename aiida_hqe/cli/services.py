@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aiida_hqe.cli import broker, profile
+from aiida_hqe.errors import ResourceError
 
 if TYPE_CHECKING:
     from aiida.manage.configuration import Profile
@@ -51,9 +52,6 @@ def examine(loaded: Profile) -> Iterator[Finding]:
 
 def look_at_storage(loaded: Profile) -> Finding:
     """Database and repository."""
-    from aiida.common.exceptions import AiidaException
-    from aiida.manage import get_manager
-
     config = loaded.storage_config
     if "database_hostname" in config:
         host, port = config["database_hostname"] or "localhost", int(config["database_port"] or 5432)
@@ -67,9 +65,13 @@ def look_at_storage(loaded: Profile) -> Finding:
                 "start PostgreSQL there, then run: verdi daemon stop; verdi process repair; verdi daemon start",
             )
     try:
-        storage = get_manager().get_profile_storage()
-    except AiidaException as error:
-        return Finding("storage", "missing", one_line(error), f"verdi -p {loaded.name} storage migrate")
+        storage = profile.storage()
+    except ResourceError as error:
+        migrate = f"verdi -p {loaded.name} storage migrate"
+        repair = (
+            migrate if migrate in str(error.__cause__) else "restore it from a backup, or make another: verdi presto"
+        )
+        return Finding("storage", "missing", one_line(error.__cause__ or error).partition(" [SQL")[0], repair)
     place = config.get("filepath") or f"{config.get('database_name')} at {config.get('database_hostname')}"
     return Finding("storage", "ok", f"{storage.profile.storage_backend} in {place}")
 
@@ -117,6 +119,9 @@ def look_at_own_broker(loaded: Profile) -> Finding:
         remove = "rm -f " + " ".join(shlex.quote(str(path)) for path in left)
         repair = f"verdi daemon stop; {remove}; verdi daemon start" if runs else remove
         return Finding("broker", "missing", "it was killed: workers may wait for it where it was, for ever", repair)
+    if runs and broker.workers(loaded) == 0 and (broker.age(loaded) or 0.0) < broker.PATIENCE:
+        message = "it has just started, and no worker of the daemon hangs on it yet: that takes some seconds"
+        return Finding("broker", "optional", message, "aiida-hqe doctor, again")
     if runs and broker.workers(loaded) == 0:
         message = "no worker of the daemon hangs on it: where it stays so, nothing goes on"
         return Finding("broker", "missing", message, "verdi daemon restart")
@@ -212,8 +217,9 @@ def look_at_processes() -> Iterator[Finding]:
     """Processes that AiiDA has paused, because a connection failed too often in a row."""
     from aiida.orm import ProcessNode, QueryBuilder
 
-    ended = ["finished", "excepted", "killed"]
-    filters = {"attributes.paused": True, "attributes.process_state": {"!in": ended}}
+    from aiida_hqe.queries import ENDED
+
+    filters = {"attributes.paused": True, "attributes.process_state": {"!in": sorted(ENDED)}}
     paused = QueryBuilder().append(ProcessNode, filters=filters, project="id").all(flat=True)
     if paused:
         pks = " ".join(map(str, sorted(paused)))
@@ -230,6 +236,6 @@ def unreachable(host: str, port: int) -> str | None:
         return os.strerror(error.errno) if error.errno else one_line(error)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The message of an error on one line."""
     return " ".join(str(error).split())[:_LENGTH] or type(error).__name__

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
 
 FILE = click.Path(path_type=Path)
+
+
+def template_names() -> list[str]:
+    """Names of the templates, for completion."""
+    from aiida_hqe.campaign.template import names
+
+    return names()
 
 
 @click.command()
@@ -17,6 +25,7 @@ FILE = click.Path(path_type=Path)
     metavar="NAME",
     default="methanol-water",
     show_default=True,
+    shell_complete=lambda _context, _option, begun: [name for name in template_names() if name.startswith(begun)],
     help="methanol-water, peptide or peptide-water.",
 )
 def init(directory: Path, template: str) -> None:
@@ -25,7 +34,8 @@ def init(directory: Path, template: str) -> None:
 
     written = copy(template, directory)
     click.echo(f"wrote {', '.join(str(path) for path in written)}")
-    click.echo(f"next: edit it, then `aiida-hqe check {written[0]}` and `aiida-hqe plan {written[0]}`")
+    file = shlex.quote(f"./{written[0]}" if str(written[0]).startswith("-") else str(written[0]))
+    click.echo(f"next: edit it, then `aiida-hqe check {file}` and `aiida-hqe plan {file}`")
 
 
 @click.command()

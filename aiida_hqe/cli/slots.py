@@ -14,8 +14,6 @@ from aiida_hqe.errors import ResourceError
 NESTED = 2
 """Slots that a campaign holds while it waits for jobs: its own, and that of the one work chain which it waits for."""
 
-_CAMPAIGN = "aiida.workflows:hqe.campaign"
-_ENDED = ["finished", "excepted", "killed"]
 _OPTION = "daemon.worker_process_slots"
 
 
@@ -26,8 +24,10 @@ def needed(campaigns: int, others: int = 0) -> int:
 
 def needed_now(more: int = 0) -> int:
     """Slots that the campaigns of the loaded profile need, with so many `more`, and its other work chains."""
+    from aiida_hqe.queries import CAMPAIGN
+
     chains = _active("WorkChainNode")
-    campaigns = {pk for pk, kind, _ in chains if kind == _CAMPAIGN}
+    campaigns = {pk for pk, kind, _ in chains if kind == CAMPAIGN}
     below = _called_by(campaigns)
     others = [pk for pk, _, _ in chains if pk not in campaigns | below]
     return needed(len(campaigns) + more, len(others))
@@ -89,9 +89,11 @@ def _active(kind: str) -> list[tuple[int, str, str]]:
     """Pk, type and state of the processes of a kind that have not ended."""
     from aiida import orm
 
+    from aiida_hqe.queries import ENDED
+
     query = orm.QueryBuilder().append(
         getattr(orm, kind),
-        filters={"attributes.process_state": {"!in": _ENDED}},
+        filters={"attributes.process_state": {"!in": sorted(ENDED)}},
         project=["id", "process_type", "attributes.process_state"],
     )
     return [(pk, process_type, state) for pk, process_type, state in query.all()]
@@ -111,6 +113,8 @@ def _callers() -> set[int]:
     """Pks of the work chains that called a process which has not ended."""
     from aiida.orm import ProcessNode, QueryBuilder, WorkChainNode
 
-    active = {"attributes.process_state": {"!in": _ENDED}}
+    from aiida_hqe.queries import ENDED
+
+    active = {"attributes.process_state": {"!in": sorted(ENDED)}}
     query = QueryBuilder().append(WorkChainNode, project="id", tag="caller")
     return set(query.append(ProcessNode, with_incoming="caller", filters=active).all(flat=True))

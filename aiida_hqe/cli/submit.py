@@ -94,8 +94,10 @@ def load_code(label: str) -> AbstractCode:
 
     try:
         return orm.load_code(label)
-    except NotExistent as error:
-        raise InputError(f"a code {label!r} was expected in this profile (got none): {make_code_command()}") from error
+    except (NotExistent, OverflowError) as error:  # the latter of SQLite, on a number out of reach
+        raise InputError(
+            f"a code {label!r} was expected in this profile (got none): run `{make_code_command()}`, or name another with --code"
+        ) from error
     except (MultipleObjectsError, ValueError) as error:
         raise InputError(f"one code {label!r} was expected ({error}): name it by its pk") from error
 
@@ -104,6 +106,6 @@ def make_code_command() -> str:
     """The command that makes the default code."""
     label, _, computer = profile.CODE.partition("@")
     return (
-        f"run `verdi code create core.code.installed -n --label {label} --computer {computer}"
-        f' --filepath-executable "$(which hqe-job)"`, or name another with --code'
+        f"verdi code create core.code.installed -n --label {label} --computer {computer}"
+        ' --filepath-executable "$(which hqe-job)"'
     )

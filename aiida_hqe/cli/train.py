@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import Field
 
+from aiida_hqe.cli.limits import SEED
 from aiida_hqe.cli.progress import Bar
 from aiida_hqe.errors import InputError
 from aiida_hqe.potentials.settings import PotentialSettings
@@ -36,7 +37,9 @@ class TrainFile(Settings):
 @click.option("-o", "--output", type=FILE, required=True, help="Where to write the committee (.safetensors).")
 @click.option("--settings", "settings_file", type=FILE, help="Settings file (YAML): potential, training, confidence.")
 @click.option("--members", type=click.IntRange(min=2), help="Size of the committee.  [default: 4]")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of weights and batches.")
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=SEED), default=1, show_default=True, help="Seed of weights and batches."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def train(
     frames: Path, output: Path, settings_file: Path | None, members: int | None, seed: int, as_json: bool

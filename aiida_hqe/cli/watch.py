@@ -75,7 +75,13 @@ def follow(pk: int, *, as_json: bool = False) -> State:
     ResourceError
         The daemon died while the campaign had not ended.
     """
-    state = wait(pk, Progress(error_stream=as_json))
+    try:
+        state = wait(pk, Progress(error_stream=as_json))
+    except KeyboardInterrupt:
+        click.echo(
+            f"\ncampaign {pk} goes on: `aiida-hqe watch {pk}` shows it again, `aiida-hqe stop {pk}` ends it", err=True
+        )
+        raise click.exceptions.Exit(HQEError.exit_code) from None
     if as_json:
         print_json(state.as_dict())
     else:

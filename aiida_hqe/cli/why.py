@@ -38,7 +38,7 @@ def _by_index(campaign: str, index: str) -> list[dict[str, Any]]:
     from aiida_hqe.report.lineage import lineage
 
     items = lineage(queries.campaign(campaign).pk)
-    if not index.isdigit() or int(index) >= len(items):
+    if not index.isdecimal() or int(index) >= len(items):
         wanted = f"PK:INDEX with an index below {len(items)}, the number of its labels,"
         raise InputError(f"{wanted} was expected (got {campaign}:{index}): choose another")
     return [items[int(index)]]

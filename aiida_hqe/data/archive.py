@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from aiida_hqe.errors import InputError, ResourceError
+
+DAMAGED = (SQLAlchemyError, zipfile.BadZipFile, zlib.error, OSError, KeyError, ValueError)
+"""What a damaged archive leads to in reading it, besides AiiDA's own errors."""
 
 
 def check_archive(path: Path) -> None:
@@ -33,7 +39,7 @@ def check_archive(path: Path) -> None:
             unfinished = {"or": [{"attributes": {"!has_key": "sealed"}}, {"attributes": {"has_key": "checkpoints"}}]}
             query.append(orm.ProcessNode, filters=unfinished, project="uuid")
             found = query.first(flat=True)
-    except (AiidaException, OSError, KeyError, ValueError) as error:
+    except (AiidaException, *DAMAGED) as error:
         raise InputError(f"{path}: an AiiDA archive was expected ({_line(error)}): export it anew") from error
     if found is not None:
         raise InputError(

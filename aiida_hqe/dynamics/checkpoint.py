@@ -15,7 +15,8 @@ import numpy as np
 
 from aiida_hqe import hdf5
 from aiida_hqe.errors import InputError, IntegrityError
-from aiida_hqe.frames import Floats, Frames, replacing
+from aiida_hqe.frames import Floats, Frames
+from aiida_hqe.writing import replacing
 
 _DIGEST = 32
 

@@ -17,7 +17,7 @@ from aiida_hqe.dynamics.driver import Driver, Evaluation
 from aiida_hqe.dynamics.region import RegionForce
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.dynamics.simulation import Simulation
-from aiida_hqe.errors import ConvergenceError, HQEError
+from aiida_hqe.errors import ConvergenceError, HQEError, IntegrityError
 from aiida_hqe.frames import Floats, Frame, Frames, Scalar
 from aiida_hqe.qmmm.assembly import Assembly
 
@@ -91,7 +91,7 @@ def sample(
     InputError
         The committee does not fit the system, a cutoff does not fit the box, or the checkpoint belongs to another run.
     IntegrityError
-        The checkpoint is damaged.
+        The checkpoint is damaged, or of another platform or version of OpenMM.
     ConvergenceError
         A run of the force field alone exploded.
     """
@@ -213,7 +213,13 @@ class _Walker:
 
     def restore(self, found: Checkpoint, frames: list[Frame]) -> None:
         """Go on from a checkpoint, with the frames that this walker had kept."""
-        self._simulation.restore(found.state, found.done, found.heights)
+        try:
+            self._simulation.restore(found.state, found.done, found.heights)
+        except openmm.OpenMMException as error:
+            raise IntegrityError(
+                f"a checkpoint of this machine's OpenMM was expected (got one that it refuses: {' '.join(str(error).split())}):"
+                " remove it, and the run starts anew"
+            ) from error
         self.done, self.frames, self.last = found.done, list(frames), found.state
         self.state = self._simulation.assembly()
 

@@ -53,13 +53,15 @@ class SamplingSettings(Settings):
 
     Attributes
     ----------
-    steps, interval
-        Steps of production per walker, and steps between two kept frames.
-    initial_steps, equilibration_steps
-        Steps of force-field production in the first round, and before it.
-    trust_disagreement
-        Force disagreement (eV/angstrom) at which a run stops: the committee has left what it knows. A calibrated campaign
-        stops at `trust_factor` times the target force error of its selection.
+    ensemble, temperature, pressure, friction, timestep
+        What is held constant, at which values, the friction of the Langevin thermostat, and the time step.
+    walkers, steps, interval
+        Independent runs, steps of production of each, and steps between two kept frames.
+    initial_steps, initial_frames, initial_temperature, equilibration_steps
+        Steps of force-field production in the first round, frames kept of it, its temperature if it differs, and steps before it.
+    trust_factor
+        A calibrated campaign stops a run where the bound of the force error exceeds so many times the target of its selection:
+        the committee has left what it knows.
     nonbonded_cutoff, ewald_tolerance
         Of the force field: Lennard-Jones terms, switched off over the last angstrom, and particle-mesh Ewald.
     minimize_tolerance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -191,18 +192,36 @@ def _integrator(sampling: SamplingSettings, seed: int) -> openmm.Integrator:
 
 
 def _platform(asked: str) -> tuple[str, dict[str, str]]:
-    """Name and properties of the platform; ``auto`` is the fastest that this machine has."""
-    found = platforms()
-    name = next(n for n in ("CUDA", "OpenCL", "CPU", "Reference") if n in found) if asked == "auto" else asked
-    if name not in found:
+    """Name and properties of the platform; ``auto`` is the fastest that this machine has and that works on it."""
+    order = ("CUDA", "OpenCL", "CPU", "Reference") if asked == "auto" else (asked,)
+    name = next((name for name in order if _fault(name) is None), None)
+    if name is None:
         raise ResourceError(
-            f"OpenMM's platform {name} was expected (got {', '.join(found)}): choose auto, or install it"
+            f"OpenMM's platform {asked} was expected (got {', '.join(platforms())}; of {asked}: {_fault(asked)}): choose auto, or"
+            " install it"
         )
-    if name == "CPU":
-        return name, {"Threads": threads(), "DeterministicForces": "true"}
-    if name == "Reference":
-        return name, {}
-    return name, {"Precision": "mixed", "DeterministicForces": "true"}
+    return name, _properties(name)
+
+
+def _properties(name: str) -> dict[str, str]:
+    """Properties of a platform: mixed precision on a GPU, and forces that repeat where there is such a choice."""
+    repeated = {"DeterministicForces": "true"}
+    chosen = {"CUDA": {"Precision": "mixed"} | repeated, "OpenCL": {"Precision": "mixed"}, "Reference": {}}
+    return chosen[name] if name != "CPU" else {"Threads": threads()} | repeated
+
+
+@functools.cache
+def _fault(name: str) -> str | None:
+    """Why no run is possible on a platform: there is none, or no device of it has the precision; ``None`` where one is."""
+    if name not in platforms():
+        return "there is none"
+    system, platform = openmm.System(), openmm.Platform.getPlatformByName(name)
+    system.addParticle(1.0)
+    try:
+        openmm.Context(system, openmm.VerletIntegrator(0.001), platform, _properties(name))
+    except openmm.OpenMMException as error:
+        return " ".join(str(error).split())
+    return None
 
 
 def platforms() -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from aiida_hqe.embedding.localization import rotate
 from aiida_hqe.frames import Floats, Ints
 
 MAX_SWEEPS = 30
@@ -58,12 +59,7 @@ def _turn(Q: Floats, U: Floats, reference: Floats, i: int, j: int) -> float:
     """Turn orbitals i and j in place to where they fit the reference best; returns the angle."""
     half, off = (Q[:, i, i] - Q[:, j, j]) / 2, Q[:, i, j]
     angle = _angle(half, off, (reference[i] - reference[j]) / 2)
-    c, s = np.cos(angle), np.sin(angle)
-    turn = np.array([[c, -s], [s, c]])
-    pair = [i, j]
-    U[:, pair] = U[:, pair] @ turn
-    Q[:, :, pair] = Q[:, :, pair] @ turn
-    Q[:, pair, :] = np.einsum("ba,nbc->nac", turn, Q[:, pair, :])
+    rotate(Q, U, i, j, angle)
     return abs(angle)
 
 

@@ -6,18 +6,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import all_changes
 from numpy.typing import ArrayLike
 from pyscf import lib
 
+from aiida_hqe.calculators import InCharges
 from aiida_hqe.embedding.label import Memory, evaluate
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.errors import InputError
-from aiida_hqe.frames import Frame
 from aiida_hqe.labels import Label
 
 
-class EmbeddedCalculator(Calculator):
+class EmbeddedCalculator(InCharges):
     """Energy and forces of a level on the QM atoms, in point charges that stay where they are.
 
     It optimises structures and runs dynamics with the embedded level itself. Each calculation starts from the densities of
@@ -66,28 +66,19 @@ class EmbeddedCalculator(Calculator):
         mm_numbers: ArrayLike | None = None,
         threads: int | None = None,
     ) -> None:
-        super().__init__()
-        self.level, self.charge, self.spin, self.threads = level, charge, spin, threads
-        self.core = None if core is None else np.array(core)
-        if np.any(self.core) and level.embedding.core_orbitals is None:
+        if np.any(core) and level.embedding.core_orbitals is None:
             raise InputError(
                 "a number of orbitals for each core was expected (got none): the number that is clearest may change from one"
                 " geometry to the next, and with it the energy; fix core_orbitals in the level",
                 "embedding.core_orbitals",
             )
+        self.level, self.threads = level, threads
         self.last: Label | None = None
-        self.set_charges(
-            np.zeros((0, 3)) if mm_positions is None else mm_positions,
-            [] if mm_charges is None else mm_charges,
-            mm_numbers,
-        )
+        super().__init__(charge, spin, core, mm_positions=mm_positions, mm_charges=mm_charges, mm_numbers=mm_numbers)
 
     def set_charges(self, mm_positions: ArrayLike, mm_charges: ArrayLike, mm_numbers: ArrayLike | None = None) -> None:
-        """Replace the point charges, and forget results that belong to the old ones."""
-        self.mm_positions = np.array(mm_positions, dtype=float).reshape(-1, 3)
-        self.mm_charges = np.array(mm_charges, dtype=float).reshape(-1)
-        self.mm_numbers = np.array(np.zeros(len(self.mm_charges), dtype=np.int64) if mm_numbers is None else mm_numbers)
-        self.reset()
+        """Replace the point charges, and forget results and densities that belong to the old ones."""
+        super().set_charges(mm_positions, mm_charges, mm_numbers)
         self._memory = Memory()
 
     def calculate(
@@ -103,19 +94,6 @@ class EmbeddedCalculator(Calculator):
         with lib.with_omp_threads(self.threads):
             self.last = found = evaluate(self.frame(), self.level, self._memory)
         self.results = _results(found)
-
-    def frame(self) -> Frame:
-        """The atoms in their charges, as a frame."""
-        return Frame(
-            numbers=self.atoms.numbers,
-            positions=self.atoms.positions,
-            charge=self.charge,
-            spin=self.spin,
-            core=np.zeros(len(self.atoms), dtype=np.int64) if self.core is None else self.core,
-            mm_numbers=self.mm_numbers,
-            mm_positions=self.mm_positions,
-            mm_charges=self.mm_charges,
-        )
 
 
 def _results(found: Label) -> dict[str, Any]:

@@ -56,15 +56,30 @@ def label(frame: Frame, level: Level, *, threads: int | None = None) -> Label:
     Returns
     -------
     Label
-        A failed one, whose message names the frame, where an `HQEError` occurred.
+        A failed one, whose message names the frame, where an `HQEError` occurred, or where a number is not finite.
     """
     start = time.perf_counter()
     with lib.with_omp_threads(threads):
         try:
-            found = evaluate(frame, level)
+            found = sound(frame, evaluate(frame, level))
         except HQEError as error:
             found = failed(frame, error)
     return found.model_copy(update={"seconds": time.perf_counter() - start})
+
+
+def sound(frame: Frame, found: Label) -> Label:
+    """A finished label as it is, or a failed one where a number of it is missing or not finite."""
+    numbers = [found.energy or 0.0, *(found.environment_charge_gradient or []), *(found.charge_gradient or [])]
+    try:
+        found.apply(frame)
+        unsound = "" if np.isfinite(numbers).all() else "got NaN or infinity"
+    except HQEError as error:
+        unsound = str(error)
+    if not unsound:
+        return found
+    return failed(
+        frame, ConvergenceError(f"finite energies and forces were expected ({unsound}): look at the geometry")
+    )
 
 
 def failed(frame: Frame, error: HQEError) -> Label:
@@ -85,6 +100,10 @@ def evaluate(frame: Frame, level: Level, memory: Memory | None = None) -> Label:
         return _evaluate(frame, level, memory or Memory())
     except np.linalg.LinAlgError as error:
         raise ConvergenceError(f"linear algebra failed ({error}): check the geometry and the basis") from error
+    except (ValueError, ArithmeticError) as error:  # what NumPy and SciPy raise where numbers are no longer finite
+        raise ConvergenceError(
+            f"the calculation broke down ({type(error).__name__}: {error}): look at the geometry"
+        ) from error
     except MemoryError as error:
         raise ResourceError("out of memory: choose a smaller core, basis or virtual space") from error
 

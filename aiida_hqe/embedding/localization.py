@@ -34,8 +34,7 @@ Scheme = Callable[[EnvironmentState, list[int], int], tuple[Floats, Floats]]
 def spade(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
     """Right singular vectors of the occupied orbitals in the orthogonalised atomic orbitals of the core atoms."""
     coefficients, owners = _loewdin(state, spin)
-    _, sigma, Vt = np.linalg.svd(coefficients[np.isin(owners, atoms)])
-    return np.pad(sigma, (0, len(Vt) - len(sigma))), Vt.T
+    return _singular(coefficients[np.isin(owners, atoms)])
 
 
 def intrinsic_bond(state: EnvironmentState, atoms: list[int], spin: int) -> tuple[Floats, Floats]:
@@ -54,9 +53,7 @@ def spade_by_shell(state: EnvironmentState, atoms: list[int], spin: int) -> tupl
     n_occ, n_inner = coefficients.shape[1], chemcore(state.mol)
     sigma, U = np.zeros(n_occ), np.zeros((n_occ, n_occ))
     for block in (slice(0, n_inner), slice(n_inner, n_occ)):
-        _, found, Vt = np.linalg.svd(coefficients[np.isin(owners, atoms), block])
-        sigma[block] = np.pad(found, (0, len(Vt) - len(found)))
-        U[block, block] = Vt.T
+        sigma[block], U[block, block] = _singular(coefficients[np.isin(owners, atoms), block])
     order = np.argsort(-sigma, kind="stable")
     return sigma[order], U[:, order]
 
@@ -74,6 +71,12 @@ def localize(state: EnvironmentState, orbitals: Floats) -> Floats:
     """Pipek-Mezey orbitals (n_ao, n) of the space of any orthonormal `orbitals` (n_ao, n)."""
     coefficients, owners = _orthogonalised(state, orbitals)
     return orbitals @ jacobi(_charges(state, coefficients, owners), exponent=2)
+
+
+def _singular(coefficients: Floats) -> tuple[Floats, Floats]:
+    """Singular values (n_occ,), zero where there are fewer rows than orbitals, and the rotation to their right vectors."""
+    _, sigma, Vt = np.linalg.svd(coefficients)
+    return np.pad(sigma, (0, len(Vt) - len(sigma))), Vt.T
 
 
 def _loewdin(state: EnvironmentState, spin: int) -> tuple[Floats, Ints]:
@@ -157,7 +160,7 @@ def jacobi(charges: Floats, exponent: int) -> Floats:
         for i in range(n):
             for j in range(i):
                 angle = _angle(Q[:, i, i], Q[:, j, j], Q[:, i, j], exponent)
-                _rotate(Q, U, i, j, angle)
+                rotate(Q, U, i, j, angle)
                 largest = max(largest, abs(angle))
         if largest < TOLERANCE:
             return U
@@ -179,8 +182,8 @@ def _angle(ii: Floats, jj: Floats, ij: Floats, exponent: int) -> float:
     return 0.0 if np.hypot(a, b) < 1e-14 else float(np.arctan2(b, -a)) / 4
 
 
-def _rotate(Q: Floats, U: Floats, i: int, j: int, angle: float) -> None:
-    """Turn orbitals i and j in place."""
+def rotate(Q: Floats, U: Floats, i: int, j: int, angle: float) -> None:
+    """Turn orbitals i and j in place: in their populations Q (n, n_orbitals, n_orbitals) and in the rotation U."""
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, -s], [s, c]])
     pair = [i, j]

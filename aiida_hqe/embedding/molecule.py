@@ -29,6 +29,10 @@ def build_molecule(frame: Frame, basis: str) -> Any:
         Atoms overlap, the basis is unknown or lacks an element, or it is linearly dependent.
     """
     frame.check_geometry()
+    if not basis.strip():
+        raise InputError(
+            f"the name of a basis was expected (got {basis!r}): choose one, such as def2-svp", "environment.basis"
+        )
     atoms = [(int(z), xyz) for z, xyz in zip(frame.numbers, frame.positions / BOHR, strict=True)]
     try:
         mol = gto.M(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy.linalg
 
 from aiida_hqe.embedding.environment import EnvironmentState
-from aiida_hqe.embedding.localization import SCHEMES, owners_of
+from aiida_hqe.embedding.localization import SCHEMES, loewdin_populations
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats
 
@@ -151,9 +150,7 @@ def clear_cut(gaps: Floats) -> int:
 
 def unpaired(state: EnvironmentState, atoms: list[int]) -> int:
     """Number of unpaired electrons of the core."""
-    root = scipy.linalg.sqrtm(state.overlap).real
-    populations = np.diag(root @ (state.density[0] - state.density[1]) @ root)
-    population = float(populations[np.isin(owners_of(state.mol), atoms)].sum())
+    population = float(loewdin_populations(state, state.density[0] - state.density[1])[atoms].sum())
     if abs(population - round(population)) > SPIN_LIMIT:
         raise InputError(
             f"a core with a whole number of unpaired electrons was expected (got a spin population of {population:.2f}):"

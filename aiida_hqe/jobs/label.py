@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from aiida_hqe.baseline.baseline import require
-from aiida_hqe.embedding.label import failed, label
+from aiida_hqe.embedding.label import label
 from aiida_hqe.embedding.level import Level
-from aiida_hqe.errors import ConvergenceError, HQEError, InputError, IntegrityError
-from aiida_hqe.frames import Frame, Frames
+from aiida_hqe.errors import InputError, IntegrityError
+from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.deadline import Deadline
 from aiida_hqe.jobs.main import report_progress
@@ -40,7 +39,7 @@ def run(directory: Path) -> files.Status:
     ResourceError
         The baseline of the level needs a package that is not installed.
     """
-    level = read_level(directory / files.LEVEL)
+    level = files.read_settings(directory, files.LEVEL, Level)
     require(level.baseline)
     frames = Frames.read(directory / files.FRAMES).unique()
     if level.embedding.core_orbitals is None and any(frame.n_cores for frame in frames):
@@ -60,41 +59,13 @@ def run(directory: Path) -> files.Status:
                 continue
             if not deadline.allows_another():
                 break
-            done[frame.hash] = found = attempt(frame, level)
+            done[frame.hash] = found = label(frame, level)
             stream.write(found.model_dump_json() + "\n")
             stream.flush()
             os.fsync(stream.fileno())
             deadline.step()
             report_progress(directory, sum(frame.hash in done for frame in frames), len(frames))
     return ending(frames, [done[frame.hash] for frame in frames if frame.hash in done], reused)
-
-
-def attempt(frame: Frame, level: Level) -> Label:
-    """Label of a frame; a failed one where the calculation broke down, or a number of it is missing or not finite."""
-    try:
-        return sound(frame, label(frame, level))
-    except (ValueError, ArithmeticError) as error:  # what NumPy and SciPy raise where numbers are no longer finite
-        return failed(
-            frame,
-            ConvergenceError(f"the calculation broke down ({type(error).__name__}: {error}): look at the geometry"),
-        )
-
-
-def sound(frame: Frame, found: Label) -> Label:
-    """A label as it is, or a failed one where a number of it is missing or not finite."""
-    if found.status == "failed":
-        return found
-    numbers = [found.energy or 0.0, *(found.environment_charge_gradient or []), *(found.charge_gradient or [])]
-    try:
-        found.apply(frame)
-        unsound = "" if np.isfinite(numbers).all() else "got NaN or infinity"
-    except HQEError as error:
-        unsound = " ".join(str(error).split())
-    if not unsound:
-        return found
-    return failed(
-        frame, ConvergenceError(f"finite energies and forces were expected ({unsound}): look at the geometry")
-    )
 
 
 def ending(frames: Frames, tried: list[Label], reused: int) -> files.Status:
@@ -108,20 +79,6 @@ def ending(frames: Frames, tried: list[Label], reused: int) -> files.Status:
         return files.Status(state="finished", counts=counts)
     message = f"{len(lost)} of {len(frames)} frames failed, first {lost[0].message}"
     return files.Status(state="partial", error_kind=lost[0].error_kind, message=message, counts=counts)
-
-
-def read_level(path: Path) -> Level:
-    """Level of a job; `InputError` with the offending key where it is missing or wrong."""
-    if not path.is_file():
-        raise InputError(f"{path.name}: a level was expected (got no file): write the level as JSON")
-    try:
-        return Level.model_validate_json(path.read_text())
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path.name}: {key}: {first['msg']} (got {first['input']!r}): correct the level", key
-        ) from error
 
 
 def keep_complete(path: Path) -> list[Label]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import importlib
 import os
@@ -18,11 +17,11 @@ from pathlib import Path
 from aiida_hqe.errors import HQEError, ResourceError, error_kind
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.deadline import Watchdog
+from aiida_hqe.writing import FULL
 
 JOBS = ("prepare", "label", "train", "sample", "predict")
 
 _PACKAGES = ("aiida-hqe", "numpy", "pyscf", "torch", "schnetpack", "openmm")
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RESERVED = 4096
 
 
@@ -63,12 +62,13 @@ def attempt(name: str, directory: Path) -> tuple[files.Status, int]:
         (directory / files.RESERVE).write_bytes(bytes(_RESERVED))
         return job(directory), 0
     except HQEError as error:
-        return failure(error)
+        full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
+        return failure(error, "disk" if full else None)
     except MemoryError:
         lack = "out of memory: give the job more, or choose a smaller core, batch or basis"
         return failure(ResourceError(lack), "memory")
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         lack = f"{directory} is full ({error.strerror}): make room there, or raise the limit on the size of files"
         return failure(ResourceError(lack), "disk")

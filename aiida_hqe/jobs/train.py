@@ -26,7 +26,7 @@ def run(directory: Path) -> files.Status:
     from aiida_hqe.training.fit import DivergenceError
     from aiida_hqe.training.train import train_member
 
-    settings = files.TrainJob.model_validate_json((directory / files.SETTINGS).read_text())
+    settings = files.read_settings(directory, files.SETTINGS, files.TrainJob)
     frames = with_baseline(Frames.read(directory / files.FRAMES), settings.potential.baseline)
     path = directory / files.COMMITTEE
     initial = Committee.load(path) if path.is_file() else None

@@ -6,22 +6,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import all_changes
 from numpy.typing import ArrayLike
 
-from aiida_hqe.frames import Frame
+from aiida_hqe.calculators import InCharges
+from aiida_hqe.errors import InputError
 from aiida_hqe.potentials.committee import Committee
 
 
-class CommitteeCalculator(Calculator):
+class CommitteeCalculator(InCharges):
     """Mean energy and forces of a committee on the QM atoms, in point charges that stay where they are.
 
     Parameters
     ----------
     committee
         The committee; its charge and spin are those of the atoms.
-    mm_positions, mm_charges
-        Point charges, (n_mm, 3) angstrom and (n_mm,) e; none by default.
+    mm_positions, mm_charges, mm_numbers
+        Point charges, (n_mm, 3) angstrom and (n_mm,) e, and their elements; none by default. A committee of ``mm-elements``, and
+        one upon GFN-xTB in the charges, need the elements.
 
     Attributes
     ----------
@@ -42,19 +44,31 @@ class CommitteeCalculator(Calculator):
     ]
 
     def __init__(
-        self, committee: Committee, mm_positions: ArrayLike | None = None, mm_charges: ArrayLike | None = None
+        self,
+        committee: Committee,
+        mm_positions: ArrayLike | None = None,
+        mm_charges: ArrayLike | None = None,
+        mm_numbers: ArrayLike | None = None,
     ) -> None:
-        super().__init__()
         self.committee = committee
-        self.set_charges(
-            np.zeros((0, 3)) if mm_positions is None else mm_positions, [] if mm_charges is None else mm_charges
+        super().__init__(
+            committee.charge, committee.spin, mm_positions=mm_positions, mm_charges=mm_charges, mm_numbers=mm_numbers
         )
 
-    def set_charges(self, mm_positions: ArrayLike, mm_charges: ArrayLike) -> None:
-        """Replace the point charges, and forget results that belong to the old ones."""
-        self.mm_positions = np.array(mm_positions, dtype=float).reshape(-1, 3)
-        self.mm_charges = np.array(mm_charges, dtype=float).reshape(-1)
-        self.reset()
+    def set_charges(self, mm_positions: ArrayLike, mm_charges: ArrayLike, mm_numbers: ArrayLike | None = None) -> None:
+        """Replace the point charges, and forget results that belong to the old ones.
+
+        Raises
+        ------
+        InputError
+            The committee sees charges as atoms, and their elements are not given.
+        """
+        if mm_numbers is None and np.size(mm_charges) and self.committee.settings.environment == "mm-elements":
+            raise InputError(
+                "elements of the point charges were expected by a committee that sees them as atoms (got none): give mm_numbers",
+                "mm_numbers",
+            )
+        super().set_charges(mm_positions, mm_charges, mm_numbers)
 
     def calculate(
         self,
@@ -67,15 +81,3 @@ class CommitteeCalculator(Calculator):
         found = self.committee.evaluate(self.frame())
         names: list[str] = self.implemented_properties
         self.results: dict[str, Any] = {name: getattr(found, name) for name in names}
-
-    def frame(self) -> Frame:
-        """The atoms in their charges, as a frame."""
-        return Frame(
-            numbers=self.atoms.numbers,
-            positions=self.atoms.positions,
-            charge=self.committee.charge,
-            spin=self.committee.spin,
-            mm_numbers=np.zeros(len(self.mm_charges), dtype=np.int64),
-            mm_positions=self.mm_positions,
-            mm_charges=self.mm_charges,
-        )

@@ -281,7 +281,7 @@ class Committee:
         }
         for name, (value, what, unit) in found.items():
             limit = FAR * self.ranges.get(name, np.inf)
-            if 0.0 < limit < value:
+            if limit < value:
                 raise InputError(
                     f"{what} of the point charges of at most {limit:.3g} {unit} at a QM atom was expected, {FAR:g} times the"
                     f" largest in training (frame {frame.hash[:12]} has {value:.3g}): check its charges, or train on such frames"

@@ -23,12 +23,10 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from aiida_hqe.potentials.graph import Function
+from aiida_hqe.potentials.model import describe
 from aiida_hqe.potentials.settings import PotentialSettings
 
 State = Mapping[str, Tensor]
-
-_EPSILON = 1e-8
-"""SchNetPack's, in the norm of vector features."""
 
 
 def is_dense(settings: PotentialSettings) -> bool:
@@ -77,16 +75,17 @@ class DensePaiNN:
         """Function of positions (n, 3), potential (n,) and field (n, 3), all in double precision.
 
         It gives energies (K, L) and their derivatives (K, L, n, 3), (K, L, n) and (K, L, n, 3). Each of the L `levels` is
-        ``None``, for the networks as they are, or weights (K, F) of a difference to add.
+        ``None``, for the networks as they are, or weights (K, D) of a difference to add.
         """
 
         def function(positions: Tensor, potential: Tensor, field: Tensor) -> tuple[Tensor, ...]:
             radial, slope, directions, distances = self._radial(positions)
             leaves = [self._leaf(tensor) for tensor in (radial, directions, potential, field)]
             energies, scalars = self._energies(*leaves)
+            descriptors = describe(scalars, leaves[2], self.settings)
             parts = []
             for weights in levels:
-                found = energies if weights is None else energies + (scalars.sum(1) * weights).sum(1)
+                found = energies if weights is None else energies + (descriptors * weights).sum(1)
                 gradients = torch.autograd.grad(found.sum(), leaves, retain_graph=True, materialize_grads=True)
                 by_radial, by_directions, by_potential, by_field = (tensor.double() for tensor in gradients)
                 along = (by_radial * slope).sum(1).view(self.k, self.n, self.n, 1)
@@ -143,7 +142,7 @@ class DensePaiNN:
         k, n, f, name = self.k, self.n, self.settings.features, f"representation.mixing.{layer}"
         mixed = torch.bmm(vectors.reshape(k, 3 * n, f), self._transposed[f"{name}.mu_channel_mix.weight"])
         one, other = mixed.view(k, n, 3, 2 * f).split(f, dim=3)
-        norms = torch.sqrt((one**2).sum(2) + _EPSILON)
+        norms = torch.sqrt((one**2).sum(2) + self.settings.smoothing)
         contexts = self._network(f"{name}.intraatomic_context_net", torch.cat([scalars, norms], dim=2))
         first, second, third = contexts.split(f, dim=2)
         return scalars + first + third * (one * other).sum(2), vectors + second[:, :, None] * other

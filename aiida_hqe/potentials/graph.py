@@ -35,6 +35,7 @@ def record(function: Function, arguments: Sequence[Tensor], *, frozen: bool = Fa
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # constants of the graph are meant to be constant
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.11 and newer: TorchScript is developed no further
         traced = torch.jit.trace(_Replay(graph).eval(), tuple(arguments), check_trace=False)
         replay: Function = torch.jit.freeze(traced) if frozen else traced
     return replay

@@ -64,12 +64,12 @@ class Potential(nn.Module):
     def with_descriptors(
         self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Energies (B,), and the scalar features summed over the atoms (B, F), on which a difference is built."""
+        """Energies (B,), and the descriptors (B, D) in which a difference is linear (`describe`)."""
         scalars = self._scalars(numbers, positions, potential, field, *near)
         energies = self.scale * self.energy(scalars).squeeze(-1).sum(1)
         if self.settings.environment != "blind":
             energies = energies + (self._charges(scalars) * potential).sum(1)
-        return energies, scalars.sum(1)
+        return energies, describe(scalars, potential, self.settings)
 
     def latent_charges(
         self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor
@@ -103,8 +103,22 @@ class Potential(nn.Module):
         return charges + (self.charge - charges.sum(1, keepdim=True)) / n
 
 
+def describe(scalars: Tensor, potential: Tensor, settings: PotentialSettings) -> Tensor:
+    """Descriptors (B, D) of atoms with scalar features (B, n, F) at a potential (B, n).
+
+    They are the features summed over the atoms, and behind them, where the network has latent charges, the features times the
+    potential, without its mean, summed likewise. A linear function of the former adds to the energies of atoms, one of the
+    latter to their charges, by charges that sum to zero.
+    """
+    summed = scalars.sum(1)
+    if not settings.has_charges:
+        return summed
+    centred = potential - potential.mean(1, keepdim=True)
+    return torch.cat([summed, (scalars * centred[..., None]).sum(1)], dim=1)
+
+
 class WithDifference(nn.Module):
-    """A potential and, as a linear function of its summed scalar features, what another level adds to it.
+    """A potential and, as a linear function of its descriptors, what another level adds to it.
 
     Parameters
     ----------
@@ -115,7 +129,7 @@ class WithDifference(nn.Module):
     def __init__(self, potential: Potential) -> None:
         super().__init__()
         self.potential = potential
-        self.register_buffer("weight", torch.zeros(potential.settings.features))
+        self.register_buffer("weight", torch.zeros(potential.settings.n_descriptors))
 
     weight: Tensor
 

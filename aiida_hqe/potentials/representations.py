@@ -73,7 +73,7 @@ class FieldPaiNN(PaiNN):
     """SchNetPack's PaiNN."""
 
     def __init__(self, settings: PotentialSettings) -> None:
-        super().__init__(**_parts(settings))
+        super().__init__(**_parts(settings), epsilon=settings.smoothing)
         _embed(self, settings)
 
     def forward(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> Tensor:

@@ -26,6 +26,9 @@ class PotentialSettings(Settings):
     first_response
         Size of the first weights by which potential and field enter an atom's features. A small one says, before training, that
         the surroundings change little: forces on frames never seen get better where labels are few.
+    smoothing
+        PaiNN knows the length of a vector feature v as sqrt(v^2 + smoothing). If it is small, forces turn sharply where a
+        feature passes through zero, which a time step does not resolve: the total energy then wanders.
     baseline
         A cheap method in the same point charges, to which the network learns the difference, and to which it is added.
     """
@@ -37,5 +40,20 @@ class PotentialSettings(Settings):
     cutoff: Length = Field(5.0, gt=0)
     environment: Literal["potential-field", "mm-elements", "blind"] = "potential-field"
     latent_charges: bool = True
-    first_response: float = Field(1.0, gt=0)
+    first_response: float = Field(0.1, gt=0)
+    smoothing: float = Field(0.03, ge=1e-8)
     baseline: BaselineName = "none"
+
+    def fits(self, other: PotentialSettings) -> bool:
+        """Whether networks of the one can be trained on as the other's: equal but for how they start, and how smooth they are."""
+        return self == other.model_copy(update={name: getattr(self, name) for name in ("first_response", "smoothing")})
+
+    @property
+    def has_charges(self) -> bool:
+        """Whether latent charges interact with the potential."""
+        return self.latent_charges and self.environment != "blind"
+
+    @property
+    def n_descriptors(self) -> int:
+        """Number D of descriptors in which a difference to another level is linear (`aiida_hqe.potentials.model.describe`)."""
+        return self.features * (2 if self.has_charges else 1)

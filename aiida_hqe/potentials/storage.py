@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +15,24 @@ from safetensors.torch import save
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.potentials.member import Member, Network
 from aiida_hqe.potentials.settings import PotentialSettings
+from aiida_hqe.writing import replacing
 
 if TYPE_CHECKING:
     from aiida_hqe.potentials.committee import Committee
 
 KEY = "hqe"
-FORMAT = 1
+FORMAT = 2
+"""Since 2, weights of a difference include those of charges, which files of 1 do not have, and settings name the smoothing."""
+
+_UNSAID = {"smoothing": 1e-8}
+"""What the settings of format 1 do not name."""
+
 _LAST_ELEMENT = 118
 UNITS = {"energy": "eV", "length": "angstrom", "charge": "e"}
 
 
 def write(path: Path, committee: Committee) -> None:
-    """Write `committee`, atomically."""
+    """Write `committee`, whole or not at all; raises as `aiida_hqe.writing.replacing`."""
     tensors = {
         f"member.{member.number}.{level}.{name}": tensor.detach().contiguous()
         for member in committee.members
@@ -36,9 +41,8 @@ def write(path: Path, committee: Committee) -> None:
     }
     document = _document(committee)
     document["checksum"] = checksum(document, tensors)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(save(tensors, {KEY: json.dumps(document, sort_keys=True)}))
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, {KEY: json.dumps(document, sort_keys=True)}))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -54,9 +58,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(metadata[KEY])
         expected = document.pop("checksum")
-        if document["format"] != FORMAT:
+        if document["format"] not in (1, FORMAT):
             raise InputError(
-                f"{path}: committee format {FORMAT} was expected (got {document['format']}): update aiida-hqe"
+                f"{path}: committee format 1 or {FORMAT} was expected (got {document['format']}): update aiida-hqe"
             )
         if checksum(document, tensors) != expected:
             raise IntegrityError(f"{path}: the checksum does not fit its content: restore the file from its source")
@@ -126,17 +130,28 @@ def _describe(member: Member) -> dict[str, Any]:
 
 
 def _arguments(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    members = [_member(int(number), entry, tensors) for number, entry in document["members"].items()]
+    settings = PotentialSettings.model_validate(_UNSAID | document["settings"])
+    size = settings.n_descriptors if document["learn"] == "difference" else None
+    members = [_member(int(number), entry, tensors, size) for number, entry in document["members"].items()]
     names = ("learn", "elements", "charge", "spin", "ranges", "calibration")
-    settings = PotentialSettings.model_validate(document["settings"])
     return {"members": members, "settings": settings} | {name: document[name] for name in names}
 
 
-def _member(number: int, entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Member:
+def _member(number: int, entry: dict[str, Any], tensors: dict[str, torch.Tensor], size: int | None) -> Member:
+    """Member of this number, its weights of a difference brought to `size`."""
     networks = {}
     for level, description in entry["networks"].items():
         prefix = f"member.{number}.{level}."
         state = {name.removeprefix(prefix): tensors[name] for name in sorted(tensors) if name.startswith(prefix)}
+        if size is not None and "weight" in state:
+            state["weight"] = _lengthened(state["weight"], size)
         references = {int(element): value for element, value in description["references"].items()}
         networks[level] = Network(state, references, description["has_forces"])
     return Member(number, entry["seed"], networks, entry["summary"])
+
+
+def _lengthened(weight: torch.Tensor, size: int) -> torch.Tensor:
+    """Weights of a difference with zeros behind them."""
+    if len(weight) > size:
+        raise ValueError(f"{len(weight)} weights of a difference where {size} were expected")
+    return torch.cat([weight, weight.new_zeros(size - len(weight))])

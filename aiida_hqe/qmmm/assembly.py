@@ -18,6 +18,7 @@ from aiida_hqe.hdf5 import check_datasets
 from aiida_hqe.qmmm.boundary import Boundary
 from aiida_hqe.qmmm.charges import ChargeGroups, PointCharges, point_charges
 from aiida_hqe.qmmm.periodic import lattice_translation, molecules, spanning_tree, whole
+from aiida_hqe.writing import creating
 
 FORMAT = "hqe-assembly-1"
 
@@ -238,8 +239,8 @@ class Assembly:
         )
 
     def write(self, path: str | Path) -> None:
-        """Write HDF5; equal assemblies give equal bytes."""
-        with h5py.File(path, "w") as file:
+        """Write HDF5, whole or not at all; equal assemblies give equal bytes."""
+        with creating(Path(path)) as file:
             file.attrs["format"] = FORMAT
             for field in dataclasses.fields(self):
                 value = getattr(self, field.name)

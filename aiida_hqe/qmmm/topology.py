@@ -192,7 +192,23 @@ _EXECUTED = {"Script", "InitializationScript", "Include"}
 """Elements of a force-field file that OpenMM executes as Python, or that name further files, which it would read unchecked."""
 
 
+LARGEST_BOX = 300.0
+"""Largest edge (angstrom) of a box that is filled with water here: 900,000 molecules. More is mostly a slip of the unit."""
+
+
+def _check_edge(solvation: Solvation, positions: Any) -> None:
+    extent = np.ptp(np.array(positions.value_in_unit(unit.angstrom), dtype=float), axis=0).max()
+    edge = solvation.box if solvation.box is not None else float(extent) + 2 * (solvation.padding or 0.0)
+    if edge > LARGEST_BOX:
+        raise InputError(
+            f"a box of at most {LARGEST_BOX:g} angstrom was expected (got {edge:g} angstrom): correct number or unit, or give"
+            " a structure that is solvated already",
+            "system.solvate",
+        )
+
+
 def _solvate(solvation: Solvation, forcefield: app.ForceField, topology: Any, positions: Any) -> tuple[Any, Floats]:
+    _check_edge(solvation, positions)
     modeller = app.Modeller(topology, positions)
     size = (
         {"boxSize": openmm.Vec3(*(3 * [solvation.box / NM])) * unit.nanometer}

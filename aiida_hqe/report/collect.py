@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ def collect(node: orm.WorkChainNode) -> CampaignRecord:
         pk=pk,
         uuid=state.uuid,
         name=document["name"],
-        created=f"{state.created:%Y-%m-%d %H:%M:%S}",
-        finished=f"{state.modified:%Y-%m-%d %H:%M:%S}",
+        created=_universal(state.created),
+        finished=_universal(state.modified),
         seconds=(state.modified - state.created).total_seconds(),
         process_state=state.process_state,
         exit_status=state.exit_status,
@@ -48,6 +49,11 @@ def collect(node: orm.WorkChainNode) -> CampaignRecord:
         **_selections(pk),
         **_jobs(pk),
     )
+
+
+def _universal(time: datetime) -> str:
+    """A time in UTC, wherever database and reader are."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _costs(pk: int) -> list[Cost]:

@@ -73,7 +73,7 @@ def write(path: Path, proposal: Proposal, frame: Frame) -> None:
     InputError
         The file cannot be written.
     """
-    from aiida_hqe.frames import replacing
+    from aiida_hqe.writing import replacing
 
     data = picture(proposal, frame) if path.suffix == ".png" else render(proposal, frame).encode()
     with replacing(path) as temporary:

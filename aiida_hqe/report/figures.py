@@ -199,7 +199,7 @@ def _coverage(axis: Axes, rounds: Sequence[dict[str, Any]], confidence: float) -
     axis.set(title="b  Coverage of the bounds", xlabel="round", ylabel="coverage (%)", ylim=(0, 104))
     axis.set_xticks([item["round"] for item in rounds])
     axis.margins(x=0.12)
-    axis.legend(loc="lower right")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _with_threshold(record: CampaignRecord) -> list[Selection]:

@@ -73,7 +73,7 @@ def fit(
     Raises
     ------
     DivergenceError
-        The loss of a frame is still not finite after `RETREATS` such retreats.
+        The loss of a frame is still not finite after `RETREATS` such retreats, or no validation loss was ever finite.
     """
     objective = Objective(network, settings)
     course = _Descent(objective, network, settings)
@@ -92,7 +92,12 @@ def fit(
                 best = Fit(_with(network, objective, course.parameters), history, now["validation"])
             if progress is not None:
                 progress(epoch + 1, epochs)
-    return dataclasses.replace(best, history=history)
+    best = dataclasses.replace(best, history=history)
+    if not math.isfinite(best.validation):
+        raise DivergenceError(
+            "a finite validation loss was expected (got none in any check): lower the learning rate", best
+        )
+    return best
 
 
 class _Descent:

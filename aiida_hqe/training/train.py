@@ -248,7 +248,7 @@ def _matching(
         return None
     for frame in frames:
         initial.check(frame)
-    if initial.settings != potential or initial.learn != learn or not initial.levels.issuperset(levels):
+    if not initial.settings.fits(potential) or initial.learn != learn or not initial.levels.issuperset(levels):
         raise InputError(
             f"a committee of the same architecture and levels was expected to train on from (got {initial.settings!r},"
             f" {initial.learn}, {sorted(initial.levels)}): train from scratch, or with its settings"

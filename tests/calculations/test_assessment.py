@@ -41,6 +41,21 @@ def test_each_ending_states_its_reason(change: dict[str, Any], reason: str | Non
     assert reason is None or reason in str(found)
 
 
+def test_the_budget_counts_every_thread_of_a_label() -> None:
+    """Half an hour of labels on four threads are two hours of processor time."""
+    half = LAST | {"spent_seconds": 1800.0}
+    document = campaign(stop={"iterations": 2, "core_hours": "1 h"}, resources={"threads": 4}).get_dict()
+    assert reason_to_stop(plan(core_hours="1 h"), half) is None
+    assert "1 core hours" in str(reason_to_stop(Campaign.model_validate(document), half))
+
+
+def test_labels_that_a_campaign_was_given_are_not_paid_from_its_budget() -> None:
+    given = assess(orm.Int(0), labelled=data(labelled(3)), training_set=data(labelled(3)))
+    assert (given["given"], given["labelled"]) == (3, 0)
+    assert given["label_seconds"] > given["spent_seconds"] == 0.0
+    assert reason_to_stop(plan(core_hours="1 s"), given.get_dict()) is None
+
+
 def test_the_verdict_counts_labels_and_states_the_error() -> None:
     found = verdict(campaign(), orm.Dict(LAST | {"round": 2})).get_dict()
     assert (found["converged"], found["labels"], found["force_error"], found["rounds"]) == (False, 12, 0.2, 2)
@@ -110,3 +125,10 @@ def test_a_round_that_trained_nothing_keeps_its_point_with_the_errors_of_the_com
     assert [(point["round"], point["trained"]) for point in points] == [(0, True), (1, False), (2, True), (3, False)]
     assert [point["training_frames"] for point in points] == [8, 8, 10, 10]
     assert points[1]["force_error"] == points[0]["force_error"] > points[2]["force_error"] == points[3]["force_error"]
+
+
+def test_the_learning_curve_goes_by_the_number_of_the_round_also_beyond_a_hundred() -> None:
+    frames = labelled(6)
+    rounds = {f"assessment_{n:02d}": orm.Dict({"round": n, "training_frames": n}) for n in (99, 100, 101)}
+    curve = learning_curve(data(frames), predictions_99=predictions(frames, 0.4, 0.02), **rounds)
+    assert [point["round"] for point in curve["rounds"]] == [99, 100, 101]

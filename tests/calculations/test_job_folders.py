@@ -15,6 +15,7 @@ from aiida_hqe.data.frames import FramesData
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.errors import InputError
 from aiida_hqe.jobs import files
+from aiida_hqe.jobs.main import attempt
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.training.settings import TrainingSettings
 
@@ -153,6 +154,18 @@ def test_wrong_settings_are_refused_before_anything_is_stored(
     with pytest.raises(ValueError, match=complaint):
         generate(job, **inputs)
     assert orm.QueryBuilder().append(orm.CalcJobNode).count() == before
+
+
+@pytest.mark.parametrize("job", ["prepare", "label", "train", "sample"])
+def test_a_job_without_settings_or_with_wrong_ones_says_so(job: str, tmp_path: Path) -> None:
+    name = files.LEVEL if job == "label" else files.SETTINGS
+    for text, complaint in ((None, "got no file"), ("{}" if job != "label" else '{"core": 1}', "correct this entry")):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+        status, code = attempt(job, tmp_path)
+        assert (status.state, status.error_kind, code) == ("failed", "input", 2)
+        assert name in str(status.message)
+        assert complaint in str(status.message)
 
 
 def test_no_thread_is_refused(generate: Generate) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from campaign_cases import hydrogens
 
-from aiida_hqe.embedding.label import label
+from aiida_hqe.embedding.label import label, sound
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import deadline, files, main
-from aiida_hqe.jobs.label import attempt, keep_complete, sound
+from aiida_hqe.jobs.label import keep_complete
 
 LEVEL = {"environment": {"xc": "pbe", "basis": "sto-3g", "grid_level": 1}, "core": {"method": "hf"}}
 SCRIPT = str(Path(sys.executable).parent / "hqe-job")
@@ -107,10 +107,34 @@ def test_a_full_disk_is_the_reason_that_the_job_gives_and_keeps_what_was_finishe
     assert not (folder / files.RESERVE).exists()
 
 
+WRITES = """
+import resource, sys
+from pathlib import Path
+from types import SimpleNamespace
+from aiida_hqe.frames import Frames
+from aiida_hqe.jobs import files, main
+frames = Frames.read(files.FRAMES)
+def job(directory):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+    Frames(20 * list(frames)).write(directory / files.SAMPLED)
+sys.modules["aiida_hqe.jobs.sample"] = SimpleNamespace(run=job)
+sys.exit(main.run("sample", Path()))
+"""
+
+
+@pytest.mark.parametrize("room", [2000, 20000])
+def test_a_result_for_which_the_disk_has_no_room_is_no_bad_input(folder: Path, room: int) -> None:
+    """Else the job would be cached as one that refused its input, and not be tried again."""
+    ended = subprocess.run([sys.executable, "-c", WRITES, str(room)], cwd=folder, capture_output=True, check=False)
+    status = files.Status.model_validate_json((folder / files.STATUS).read_text())
+    assert (ended.returncode, status.error_kind, status.cause) == (1, "resource", "disk")
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
+
+
 def test_a_frame_on_which_the_calculation_breaks_down_costs_that_frame_only() -> None:
     poison = hydrogens(1)[0].replace()
     object.__setattr__(poison, "mm_charges", np.array([np.nan]))
-    found = attempt(poison, Level.model_validate(LEVEL))
+    found = label(poison, Level.model_validate(LEVEL))
     assert (found.status, found.error_kind) == ("failed", "convergence")
 
 

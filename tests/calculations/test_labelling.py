@@ -95,6 +95,20 @@ def test_labels_are_taken_from_earlier_batches_with_the_info_of_the_new_frame() 
     assert {link.link_label for link in creator.base.links.get_incoming()} == {"frames", "earlier_1", "earlier_2"}
 
 
+def test_a_label_that_is_taken_says_all_that_it_said_before() -> None:
+    """Of composite forces the method, else they would count as derivatives of the energy; and the baseline."""
+    (frame,) = labelled(1)
+    said = {"force_method": "mp2", "baseline": "hf-minimal"}
+    forces = {"forces": np.ones((2, 3)), "mm_forces": np.ones((1, 3))}
+    old = frame.replace(
+        energy=-30.0, **forces, baseline_energy=-20.0, baseline_forces=forces["forces"], info={**frame.info, **said}
+    )
+    (got,) = labelling.reuse(data(hydrogens(1)), earlier_1=data(Frames([old])))["frames"].frames
+    assert {key: got.info.get(key) for key in said} == said
+    assert (got.energy, got.baseline_energy) == (-30.0, -20.0)
+    np.testing.assert_array_equal(got.baseline_forces, old.baseline_forces)
+
+
 @pytest.mark.parametrize(
     ("frames", "at_most", "seconds", "expected"),
     [

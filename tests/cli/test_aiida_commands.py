@@ -15,14 +15,13 @@ from aiida import orm
 from aiida.common import LinkType
 from aiida.manage import get_manager
 from campaign_graph import DOCUMENT, Builder, Graph, build, committee_file, labelled, water
-from click.testing import CliRunner, Result
+from commands import printed, refused, run
 
 import aiida_hqe.campaign
 from aiida_hqe import pauses, queries
 from aiida_hqe.audit import Audit
 from aiida_hqe.calculations.label import level_key
 from aiida_hqe.campaign.check import check
-from aiida_hqe.cli import main
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.data.groups import keys
 from aiida_hqe.frames import Frames
@@ -36,26 +35,6 @@ TEMPLATE = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-wa
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory, hqe_code: Any) -> Graph:
     return build(tmp_path_factory.mktemp("graph"), hqe_code.computer)
-
-
-def run(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def printed(*arguments: Any) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments: Any, code: int = 2) -> str:
-    """The one line on standard error of a command that is refused."""
-    result = run(*arguments)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 def test_status_is_a_line_and_a_table(graph: Graph) -> None:
@@ -233,6 +212,9 @@ def test_an_unknown_campaign_is_bad_input(hqe_code: Any, command: list[str]) -> 
         (["why", "987654:0"], "pk or uuid of a campaign was expected"),
         (["extend", "987654", "--iterations", "1"], "pk or uuid of a campaign was expected"),
         (["import", "nowhere.xyz"], "a file was expected (got none)"),
+        (["status", "99999999999999999999999"], "the pk or uuid of a campaign was expected"),
+        (["report", "1", "-o", "report.pdf"], "a file name that ends in .html or .htm was expected"),
+        (["extend", "1", "--iterations", "1", "-p", "nosuch"], "profile `nosuch` does not exist"),
         (["submit", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
@@ -288,7 +270,9 @@ def test_submit_without_the_code_says_how_to_make_it(hqe_code: Any, tmp_path: Pa
 
 
 def test_the_report_cannot_be_written_into_a_folder_that_is_not_there(graph: Graph, tmp_path: Path) -> None:
-    assert "can be written" in refused("report", graph.campaign.pk, "-o", tmp_path / "nowhere" / "page.html")
+    assert "a place to write was expected" in refused(
+        "report", graph.campaign.pk, "-o", tmp_path / "nowhere" / "page.html"
+    )
 
 
 def test_the_example_for_verdi_run_refuses_what_submit_refuses(

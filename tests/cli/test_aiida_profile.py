@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -93,8 +94,9 @@ def test_doctor_lists_broker_code_and_caching_with_their_repairs(aiida_profile_c
     assert findings["caching"]["repair"].startswith("verdi config set")
 
 
-def test_doctor_with_an_unknown_profile_says_so(aiida_profile: Any) -> None:
-    result = CliRunner().invoke(main, ["doctor", "-p", "no-such-profile"])
+@pytest.mark.parametrize("arguments", [["doctor", "-p", "no-such-profile"], ["-p", "no-such-profile", "doctor"]])
+def test_doctor_with_an_unknown_profile_says_so(aiida_profile: Any, arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
     assert "no-such-profile" in result.output
 
@@ -105,3 +107,5 @@ def test_every_optional_part_has_the_command_that_installs_it() -> None:
     found = {finding.name: finding for finding in optional_parts()}
     assert set(found) == set(OPTIONAL)
     assert all(finding.state == "ok" or "pip install" in str(finding.repair) for finding in found.values())
+    extras = set(importlib.metadata.metadata("aiida-hqe").get_all("Provides-Extra") or ()) - {"tests", "dev"}
+    assert {repair.split("[")[1].split("]")[0] for _, _, repair in OPTIONAL.values()} == extras

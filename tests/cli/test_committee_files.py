@@ -16,39 +16,20 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from campaign_graph import DOCUMENT, Builder
-from click.testing import CliRunner, Result
+from commands import printed, refused, run
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from aiida_hqe.cli import main
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.member import Member, Network
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.potentials.storage import checksum
+from aiida_hqe.potentials.storage import FORMAT, checksum
 from aiida_hqe.selection.calibration import Calibration, calibrate
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
-
-
-def run(*arguments: str | Path | int) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def printed(*arguments: str | Path | int) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
-
-
-def refused(*arguments: str | Path | int, code: int = 2) -> str:
-    result = run(*arguments)
-    assert result.exit_code == code, (result.exit_code, result.output, result.exception)
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert result.stdout == ""
-    return result.stderr
 
 
 def labelled_waters(count: int) -> Frames:
@@ -143,6 +124,11 @@ def test_a_campaign_without_calibration_says_so_and_writes_nothing(path: Path, h
     assert not target.exists()
 
 
+def test_a_calibration_that_is_none_is_a_damaged_file(committee: Committee, frames: Path, tmp_path: Path) -> None:
+    committee.replace(calibration={"force_factor": "large"}).save(tmp_path / "c.safetensors")
+    assert "a calibration was expected" in refused("predict", tmp_path / "c.safetensors", frames, "--json", code=1)
+
+
 def flipped(source: Path, target: Path) -> None:
     """The last bit of the last weight."""
     content = bytearray(source.read_bytes())
@@ -182,7 +168,7 @@ DAMAGED: dict[str, tuple[Callable[[Path, Path], None], str, int]] = {
     "truncated in the weights": (cut(0.95), "restore", 1),
     "other units": (changed(units={"energy": "hartree", "length": "bohr", "charge": "e"}), "hartree", 2),
     "energies for fewer elements": (changed(elements=[1, 6, 8]), "lacks [6]", 2),
-    "of a later version": (changed(format=2), "update aiida-hqe", 2),
+    "of a later version": (changed(format=FORMAT + 1), "update aiida-hqe", 2),
 }
 
 

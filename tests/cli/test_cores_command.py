@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 
-from aiida_hqe.cli import main
 from aiida_hqe.frames import Frame, Frames
 
 LEVEL = """
@@ -41,10 +40,6 @@ def frames_file(tmp_path: Path) -> Path:
     path = tmp_path / "frames.xyz"
     Frames([pair(), pair(1.3)]).write(path)
     return path
-
-
-def run(command: str, *arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [command, *(str(argument) for argument in arguments)])
 
 
 def test_a_stretched_bond_is_proposed_with_its_number_of_orbitals(frames_file: Path, level_file: Path) -> None:

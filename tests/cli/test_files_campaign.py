@@ -6,14 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 
 from aiida_hqe.campaign.schema import Campaign
-from aiida_hqe.cli import main
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize("template", ["methanol-water", "peptide", "peptide-water"])

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import run
 
 from aiida_hqe.campaign.template import copy
-from aiida_hqe.cli import main
 from aiida_hqe.embedding.label import label
 from aiida_hqe.embedding.level import Level
 from aiida_hqe.frames import Frame, Frames
@@ -33,10 +32,6 @@ system:
   switch_width: 1 angstrom
 sampling: {equilibration_steps: 20, steps: 20, interval: 10, nonbonded_cutoff: 8 angstrom}
 """
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

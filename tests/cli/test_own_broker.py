@@ -43,8 +43,10 @@ def written(folder: Path, pid: int, subscribers: int = 1) -> list[Path]:
 @pytest.fixture
 def living(tmp_path: Path) -> Iterator[int]:
     """A process that names the folder of the broker among its words, as the broker does."""
-    command = [sys.executable, "-c", "input()", str(tmp_path / "broker")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "print(flush=True); input()", str(tmp_path / "broker")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # before that its words may not be known to the system
         yield process.pid
         process.kill()
 
@@ -77,11 +79,24 @@ def test_files_of_a_broker_that_runs_are_left_alone(loaded: Any, tmp_path: Path,
     assert services.look_at_own_broker(loaded).state == "ok"
 
 
-def test_a_broker_without_workers_is_told_with_what_brings_them_back(loaded: Any, tmp_path: Path, living: int) -> None:
+def test_a_broker_without_workers_is_told_with_what_brings_them_back(
+    loaded: Any, tmp_path: Path, living: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written(tmp_path / "broker", living, subscribers=0)
     assert broker.workers(loaded) == 0
+    monkeypatch.setattr(broker, "PATIENCE", 0.0)
     found = services.look_at_own_broker(loaded)
     assert (found.state, found.repair) == ("missing", "verdi daemon restart")
+
+
+def test_a_broker_that_has_just_started_may_be_without_workers(
+    loaded: Any, tmp_path: Path, living: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "broker", living, subscribers=0)
+    monkeypatch.setattr(broker, "PATIENCE", 1e6)
+    assert 0.0 <= (broker.age(loaded) or 0.0) < 1e6
+    found = services.look_at_own_broker(loaded)
+    assert (found.state, found.repair) == ("optional", "aiida-hqe doctor, again")
 
 
 @pytest.mark.parametrize("text", ["", "aiida-zeromq-broker", "aiida-zeromq-broker x"])

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from aiida_hqe.dynamics import sample as module
+from aiida_hqe.dynamics import simulation
 from aiida_hqe.dynamics.bias import Bias
 from aiida_hqe.dynamics.checkpoint import Checkpoint
 from aiida_hqe.dynamics.sample import Sample, sample
@@ -81,6 +82,21 @@ def test_a_truncated_checkpoint_and_one_of_another_run_are_refused(
         with pytest.raises(IntegrityError, match="remove it"):
             run(methanol, sampling, path)
     assert Checkpoint.read(tmp_path / "none", "key") is None
+
+
+def test_a_checkpoint_of_another_platform_is_refused_on_one_line(
+    methanol: Assembly, sampling: SamplingSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "WRITE_EVERY", 0.0)
+    path = tmp_path / "checkpoint"
+    with pytest.MonkeyPatch.context() as elsewhere:
+        elsewhere.setattr(simulation, "_platform", lambda _asked: ("Reference", {}))
+        with pytest.raises(KilledError):
+            run(methanol, sampling, path, 10)
+    with pytest.raises(IntegrityError, match=r"different Platform.*remove it") as refused:
+        run(methanol, sampling, path)
+    assert "\n" not in str(refused.value)
+    assert path.is_file()
 
 
 def pair(bias: BiasSettings, steps: int, stiffness: float = 200.0) -> tuple[Bias, np.ndarray]:

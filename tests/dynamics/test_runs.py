@@ -227,6 +227,12 @@ def test_a_missing_platform_is_a_resource_error(methanol: Assembly, sampling: Sa
             sample(methanol, sampling.model_copy(update={"platform": name}), None, seed=1, steps=1, interval=1)
 
 
+@pytest.mark.parametrize("name", ["auto", *platforms()])
+def test_every_platform_of_this_machine_runs(name: str, methanol: Assembly, sampling: SamplingSettings) -> None:
+    found = sample(methanol, sampling.model_copy(update={"platform": name}), None, seed=1, steps=2, interval=1)
+    assert len(found.frames) == 2
+
+
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENMM_CPU_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

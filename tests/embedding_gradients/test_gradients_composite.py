@@ -33,6 +33,7 @@ def test_a_composite_label_says_so_on_the_frame_and_a_plain_one_has_one_energy(d
     assert composite.apply(dimer).info["force_method"] == "hf"
     assert (plain.force_method, plain.force_energy) == ("mp2", None)
     assert "force_method" not in plain.apply(dimer).info
+    assert "force_method" not in plain.apply(composite.apply(dimer)).info  # labelled again at another level
 
 
 def test_composite_forces_serve_a_core_whose_energy_has_truncated_virtuals(dimer):

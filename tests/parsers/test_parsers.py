@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,15 @@ def test_trained_members_are_put_out_without_torch(parse: Parse, status: MakeSta
     assert node.is_finished_ok
     assert outputs["committee"].n_members == 1
     assert outputs["history"].get_dict() == {"members": [[{"epoch": 1}]]}
+
+
+def test_a_loss_that_was_not_finite_on_the_way_is_no_number_of_the_history(parse: Parse, status: MakeStatus) -> None:
+    """A training that went back to its best state succeeds, and AiiDA stores no infinity."""
+    trained = save({"member.0.environment.w": np.zeros(3)}, {"hqe": json.dumps(HEADER)})
+    history = json.dumps([[{"epoch": 1, "validation": math.inf, "energy_per_atom": math.nan}]])
+    outputs, node = parse("train", {files.STATUS: status(), files.TRAINED: trained, files.HISTORY: history})
+    assert node.is_finished_ok
+    assert outputs["history"].get_dict() == {"members": [[{"epoch": 1, "validation": None, "energy_per_atom": None}]]}
 
 
 def test_predictions_are_put_out(parse: Parse, status: MakeStatus, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def untrained(
         for index, level in enumerate(("environment", "target")):
             state = dict(build(settings, charge, seed=10 * number + index).state_dict())
             if level == "target" and learn == "difference":
-                state = {"weight": torch.linspace(-0.3, 0.3, settings.features) * (number + 1)}
+                state = {"weight": torch.linspace(-0.3, 0.3, settings.n_descriptors) * (number + 1)}
             networks[level] = Network(state, {1: -10.0 + number, 6: -1000.0, 8: -2000.0 - index}, False)
         made.append(Member(number, 5, networks, {"frames": 10}))
     return Committee(made, settings=settings, learn=learn, elements=[1, 6, 8], charge=charge, spin=spin)

@@ -24,6 +24,15 @@ from aiida_hqe.potentials.storage import checksum
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.selection.disagreement import per_atom
 
+FORCES_OF_FORMAT_1 = [
+    [0.06252490378876249, -0.953181190841164, 0.2257828749082385],
+    [0.32206810197245517, 0.8413202215767874, 1.2751895289456656],
+    [-0.2751926737968757, -0.834450691857354, -1.1386988626684988],
+    [0.13575923584750543, 0.2951484083434009, 0.7732226970077463],
+    [0.6934967109406286, 0.6594237934199861, -0.6166570468301606],
+    [-0.9461304914944895, -0.22363292399269372, -0.6084357277005706],
+]
+
 
 def test_replayed_graph_gives_the_energy_of_the_schnetpack_modules(frame: Frame) -> None:
     committee = untrained(3, "direct")
@@ -87,6 +96,19 @@ def test_file_gives_back_the_same_predictions_and_the_same_bytes(learn: str, fra
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
 
 
+def test_a_file_from_before_there_were_charges_in_a_difference_predicts_what_it_did(
+    methanol: Frames, tmp_path: Path
+) -> None:
+    """Format 1, and forces and energies that the program of then printed for it."""
+    old = Committee.load(Path(__file__).parent.parent / "data" / "committee_format_1.safetensors")
+    old.save(tmp_path / "new.safetensors")
+    for committee in (old, Committee.load(tmp_path / "new.safetensors")):
+        found = committee.predict(methanol[14])
+        assert float(found.environment_energies[0]) == pytest.approx(-3143.2600217745908, abs=1e-9)
+        assert float(found.energies[0]) == pytest.approx(-3138.83825983784, abs=1e-9)
+        np.testing.assert_allclose(found.forces[0], FORCES_OF_FORMAT_1, atol=1e-9)
+
+
 def test_a_changed_weight_is_noticed(committee: Committee, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     committee.save(path)
@@ -110,6 +132,10 @@ def test_a_changed_reference_energy_is_noticed(committee: Committee, tmp_path: P
         Committee.load(path)
 
 
+def with_more_weights(document: dict[str, Any]) -> None:
+    document["settings"]["features"] = 4
+
+
 def rewritten(path: Path, committee: Committee, change: Callable[[dict[str, Any]], None]) -> Path:
     """A file whose checksum fits its content, which somebody else wrote."""
     committee.save(path)
@@ -130,7 +156,7 @@ def rewritten(path: Path, committee: Committee, change: Callable[[dict[str, Any]
         (lambda d: d.update(elements=[1, 6, 200]), "between 1 and 118"),
         (lambda d: d.update(elements=[]), "between 1 and 118"),
         (lambda d: d.update(elements=[1, 6, 8, 9]), r"lacks \[9\]"),
-        (lambda d: d.update(format=2), "update aiida-hqe"),
+        (lambda d: d.update(format=3), "update aiida-hqe"),
     ],
     ids=["unit", "no unit", "no element", "none", "no reference", "format"],
 )
@@ -141,7 +167,9 @@ def test_a_whole_file_that_means_something_else_is_refused(
         Committee.load(rewritten(tmp_path / "c.safetensors", committee, change))
 
 
-@pytest.mark.parametrize("change", [lambda d: d.pop("members"), lambda d: d.update(settings={"features": -1})])
+@pytest.mark.parametrize(
+    "change", [lambda d: d.pop("members"), lambda d: d.update(settings={"features": -1}), with_more_weights]
+)
 def test_a_file_that_lacks_what_a_committee_has_is_damaged(
     change: Callable[[dict[str, Any]], None], committee: Committee, tmp_path: Path
 ) -> None:
@@ -190,6 +218,10 @@ def test_charges_far_stronger_than_in_training_are_refused(committee: Committee,
             ask(strong)
     with pytest.raises(InputError, match="field of the point charges"):
         known.replace(ranges=ranges | {"largest_potential": 1e3}).predict(strong)
+    alone = committee.replace(ranges=dict.fromkeys(ranges, 0.0))
+    alone.predict(frame.replace(mm_numbers=[], mm_positions=np.zeros((0, 3)), mm_charges=[]))
+    with pytest.raises(InputError, match="of at most 0 "):
+        alone.predict(frame)
 
 
 def test_unlike_committees_do_not_merge(committee: Committee) -> None:

@@ -6,6 +6,8 @@ Central differences with step h = 3e-5 angstrom. Round-off: energies of order 1e
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from potential_cases import untrained
@@ -86,3 +88,10 @@ def test_mean_and_disagreement_of_evaluate_are_those_of_the_members(committee: C
     np.testing.assert_allclose(found.member_deviations, deviations, rtol=1e-10)
     assert found.disagreement == pytest.approx(np.sqrt((deviations**2).sum() / 2), rel=1e-10)
     assert found.energy_disagreement == pytest.approx(members.energies.std(ddof=1), rel=1e-10)
+
+
+def test_a_potential_that_is_made_and_evaluated_warns_of_nothing(frame: Frame) -> None:
+    with warnings.catch_warnings():
+        for kind in (DeprecationWarning, FutureWarning, UserWarning):
+            warnings.simplefilter("error", kind)
+        assert np.isfinite(untrained(2).evaluate(frame).energy)

@@ -76,6 +76,17 @@ def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
     assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in references)
 
 
+def test_on_a_narrow_screen_wide_tables_and_figures_scroll_and_not_the_page(page: str) -> None:
+    assert page.count('<div class="wide"><svg') == outline(page).counts["svg"]
+    wide = re.findall(r'(<div class="wide">)?<table[^>]*>\s*<thead><tr><th>(?:round|frame)</th>', page)
+    assert wide == 3 * ['<div class="wide">']
+    assert ".wide { overflow-x: auto; }" in page
+
+
+def test_times_are_told_with_their_zone(page: str) -> None:
+    assert re.search(r"\d\d:\d\d:\d\d UTC\.", page)
+
+
 def test_every_figure_is_drawn_inline_with_units(page: str) -> None:
     assert outline(page).counts["svg"] == 6
     for label in (

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from training_cases import SHORT, SMALL
 
-from aiida_hqe.errors import ResourceError
+from aiida_hqe.errors import InputError, ResourceError
 from aiida_hqe.frames import Frames
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.training.feed import CONTRAST, Adaptive, Everything, feed
@@ -115,3 +116,19 @@ def test_going_on_with_new_frames_and_a_third_of_the_data_forgets_less_than_goin
     alone, _ = train_member(new, SMALL, settings, member=0, seed=1, initial=first)
     assert force_error(replayed, old) < force_error(alone, old)
     assert force_error(replayed, new) < force_error(first, new)
+
+
+def test_a_training_goes_on_from_a_committee_of_an_earlier_version_that_started_otherwise(methanol: Frames) -> None:
+    """Its file of format 1 has ``first_response: 1``, which says nothing of trained networks; their size does."""
+    of_then = SMALL.model_copy(update={"smoothing": 1e-8})
+    initial = Committee.load(Path(__file__).parent.parent / "data" / "committee_format_1.safetensors")
+    assert initial.settings.first_response != SMALL.first_response
+    still = SHORT.model_copy(update={"warm_epochs": 1, "learning_rate": 1e-7, "final_learning_rate": 1e-7})
+    warm, _ = train_member(Frames(methanol[:11]), of_then, still, member=0, seed=7, initial=initial)
+    one, other = (committee.predict(methanol[14]).environment_forces for committee in (warm, initial))
+    np.testing.assert_allclose(one, other, atol=1e-3)
+    assert warm.settings == of_then
+    assert initial.settings.fits(SMALL)
+    larger = SMALL.model_copy(update={"features": 12})
+    with pytest.raises(InputError, match="same architecture"):
+        train_member(Frames(methanol[:11]), larger, still, member=0, seed=7, initial=initial)

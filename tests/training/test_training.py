@@ -233,6 +233,12 @@ def test_a_step_that_is_not_finite_goes_back_at_half_the_learning_rate(
     assert all(np.isfinite(step["validation"]) for step in history)
 
 
+def test_a_training_without_any_finite_validation_loss_has_diverged(environment: Frames) -> None:
+    steep = SHORT.model_copy(update={"epochs": 1, "learning_rate": 10.0, "final_learning_rate": 10.0})
+    with pytest.raises(ConvergenceError, match="finite validation loss was expected"):
+        train_member(Frames(environment[:6]), SMALL, steep, member=0, seed=1)
+
+
 def test_a_job_that_diverges_keeps_the_members_before_and_the_last_good_state(
     environment: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,10 +183,14 @@ def test_labels_held_out_before_stay_held_out(cheap_builder: Any, tmp_path: Path
     assert process.ctx.sets["labels"].n_frames == 7
 
 
-def test_held_out_labels_come_with_the_committee_that_never_saw_them(cheap_builder: Any) -> None:
+def test_held_out_labels_come_with_the_committee_that_never_saw_them(cheap_builder: Any, tmp_path: Path) -> None:
     builder = cheap_builder()
     builder.frames = builder.held_out = frames(7)
     with pytest.raises(ValueError, match="give frames and committee"):
+        instantiate_process(get_manager().get_runner(), builder)
+    del builder.held_out
+    builder.committee = CommitteeData.from_file(committee_file(tmp_path))
+    with pytest.raises(ValueError, match="held_out was expected with frames and committee"):
         instantiate_process(get_manager().get_runner(), builder)
 
 
