@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import save
 
 from aiida_hqe.errors import InputError, IntegrityError
 from aiida_hqe.potentials.member import Member, Network
+from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.writing import replacing
 
@@ -66,7 +68,7 @@ def read(path: Path) -> dict[str, Any]:
             raise IntegrityError(f"{path}: the checksum does not fit its content: restore the file from its source")
         _check(path, document)
         return _arguments(document, tensors)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         raise IntegrityError(
             f"{path}: a committee file was expected (got {error!r}): restore it from its source"
         ) from error
@@ -131,23 +133,38 @@ def _describe(member: Member) -> dict[str, Any]:
 
 def _arguments(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     settings = PotentialSettings.model_validate(_UNSAID | document["settings"])
-    size = settings.n_descriptors if document["learn"] == "difference" else None
-    members = [_member(int(number), entry, tensors, size) for number, entry in document["members"].items()]
+    network = {name: tensor.shape for name, tensor in build(settings, document["charge"], seed=0).state_dict().items()}
+    members = [
+        _member(int(number), entry, tensors, network, settings.n_descriptors)
+        for number, entry in document["members"].items()
+    ]
     names = ("learn", "elements", "charge", "spin", "ranges", "calibration")
     return {"members": members, "settings": settings} | {name: document[name] for name in names}
 
 
-def _member(number: int, entry: dict[str, Any], tensors: dict[str, torch.Tensor], size: int | None) -> Member:
-    """Member of this number, its weights of a difference brought to `size`."""
+def _member(
+    number: int, entry: dict[str, Any], tensors: dict[str, torch.Tensor], network: Mapping[str, torch.Size], size: int
+) -> Member:
+    """Member of this number: each level a network of such shapes, or a difference, its weights brought to `size`."""
     networks = {}
     for level, description in entry["networks"].items():
         prefix = f"member.{number}.{level}."
         state = {name.removeprefix(prefix): tensors[name] for name in sorted(tensors) if name.startswith(prefix)}
-        if size is not None and "weight" in state:
+        if "weight" in state:
             state["weight"] = _lengthened(state["weight"], size)
+        _check_tensors(prefix, state, {"weight": torch.Size([size])} if "weight" in state else network)
         references = {int(element): value for element, value in description["references"].items()}
         networks[level] = Network(state, references, description["has_forces"])
     return Member(number, entry["seed"], networks, entry["summary"])
+
+
+def _check_tensors(prefix: str, state: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> None:
+    """Raise `ValueError` unless there is each of these tensors and no other, of its shape, and all numbers are finite."""
+    found = {name: tensor.shape for name, tensor in state.items()}
+    odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+    odd += sorted(name for name, tensor in state.items() if not torch.isfinite(tensor).all())
+    if odd:
+        raise ValueError(f"no such network: {prefix}{odd[0]} is missing, of another shape or not finite")
 
 
 def _lengthened(weight: torch.Tensor, size: int) -> torch.Tensor:

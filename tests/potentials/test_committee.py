@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,24 @@ def test_a_file_that_lacks_what_a_committee_has_is_damaged(
 ) -> None:
     with pytest.raises(IntegrityError, match="committee file was expected"):
         Committee.load(rewritten(tmp_path / "c.safetensors", committee, change))
+
+
+@pytest.mark.parametrize("odd", ["missing", "shape", "nan"])
+@pytest.mark.parametrize("name", ["environment.energy.1.weight", "target.weight"])
+def test_a_file_with_a_network_that_is_none_is_damaged(
+    name: str, odd: str, committee: Committee, tmp_path: Path
+) -> None:
+    member = committee.members[1]
+    level, _, tensor = name.partition(".")
+    state = dict(member.networks[level].state)
+    value = state.pop(tensor)
+    if odd != "missing":
+        state[tensor] = torch.zeros(300) if odd == "shape" else value * torch.nan
+    network = dataclasses.replace(member.networks[level], state=state)
+    spoilt = dataclasses.replace(member, networks={**member.networks, level: network})
+    committee.replace(members=[committee.members[0], spoilt]).save(tmp_path / "c.safetensors")
+    with pytest.raises(IntegrityError, match="restore it from its source"):
+        Committee.load(tmp_path / "c.safetensors")
 
 
 @pytest.mark.parametrize("cut", [0, 4, 500, -100])
