@@ -165,6 +165,15 @@ def _code(computer: Computer) -> InstalledCode:
     return code
 
 
+def make_code_command() -> str:
+    """The command that makes the default code."""
+    label, _, computer = CODE.partition("@")
+    return (
+        f"verdi code create core.code.installed -n --label {label} --computer {computer}"
+        ' --filepath-executable "$(which hqe-job)"'
+    )
+
+
 @contextmanager
 def daemon(workers: int = 2) -> Iterator[DaemonClient]:
     """The daemon of the loaded profile, started anew and stopped at the end, also on an error or Ctrl-C."""

@@ -163,11 +163,9 @@ def number_of_workers(daemon: int) -> int:
 
 def look_at_codes() -> Iterator[Finding]:
     """Codes that run ``hqe-job``, and the computers that they are on."""
-    from aiida_hqe.cli.submit import make_code_command
-
     codes = job_codes()
     if not codes:
-        yield Finding("code", "missing", f"there is no code {profile.CODE}", make_code_command())
+        yield Finding("code", "missing", f"there is no code {profile.CODE}", profile.make_code_command())
     for computer in {code.computer.pk: code.computer for code in codes}.values():
         yield from look_at_computer(computer, [code for code in codes if code.computer.pk == computer.pk])
 
@@ -204,13 +202,11 @@ def look_at_computer(computer: Computer, codes: list[InstalledCode]) -> Iterator
 
 def look_at_program(code: InstalledCode, transport: Any) -> Finding:
     """Whether the program of a code is there, and may be run."""
-    from aiida_hqe.cli.submit import make_code_command
-
     executable = str(code.filepath_executable)
     if transport.exec_command_wait(f"test -x {shlex.quote(executable)}")[0] == 0:
         return Finding("code", "ok", f"{code.full_label} runs {executable}")
     message = f"{code.full_label} runs {executable}, which is no program there"
-    return Finding("code", "missing", message, make_code_command())
+    return Finding("code", "missing", message, profile.make_code_command())
 
 
 def look_at_processes() -> Iterator[Finding]:

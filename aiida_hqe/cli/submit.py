@@ -96,16 +96,8 @@ def load_code(label: str) -> AbstractCode:
         return orm.load_code(label)
     except (NotExistent, OverflowError) as error:  # the latter of SQLite, on a number out of reach
         raise InputError(
-            f"a code {label!r} was expected in this profile (got none): run `{make_code_command()}`, or name another with --code"
+            f"a code {label!r} was expected in this profile (got none): run `{profile.make_code_command()}`, or name another"
+            " with --code"
         ) from error
     except (MultipleObjectsError, ValueError) as error:
         raise InputError(f"one code {label!r} was expected ({error}): name it by its pk") from error
-
-
-def make_code_command() -> str:
-    """The command that makes the default code."""
-    label, _, computer = profile.CODE.partition("@")
-    return (
-        f"verdi code create core.code.installed -n --label {label} --computer {computer}"
-        ' --filepath-executable "$(which hqe-job)"'
-    )
