@@ -58,7 +58,7 @@ class HQEWorkChain(WorkChain):
         attempts = self.ctx.get(name) or []
         raised: dict[str, int] = {}
         for job in attempts:
-            raised = self.raised({LACKS[job.exit_status]} if job.exit_status in LACKS else set(), raised)
+            raised = self.raised(lacked(job), raised)
         if attempts:
             self.report(f"{ending(attempts[-1])}; it is tried again")
         inputs = self.job(label, **inputs)
@@ -110,6 +110,13 @@ def outputs(node: ProcessNode, *labels: str) -> dict[str, Any]:
 def ended_by_machine(node: ProcessNode) -> bool:
     """Whether a process may succeed when it is tried again: the machine, a daemon or a file failed it, not its input."""
     return bool(node.is_excepted) or node.exit_status in MACHINE
+
+
+def lacked(job: ProcessNode) -> set[str]:
+    """What a job that ended lacked, of what more can be asked for; of a full disk more memory is no cure."""
+    lack = LACKS.get(job.exit_status)
+    full = lack == "resource" and "status" in job.outputs and job.outputs.status.get("cause") == "disk"
+    return set() if lack is None or full else {lack}
 
 
 def ending(node: ProcessNode) -> str:

@@ -71,6 +71,14 @@ def test_only_the_training_job_that_was_killed_is_submitted_again(training: Any)
     assert len(training.submitted) == 3
 
 
+@pytest.mark.parametrize(("cause", "memory"), [("disk", 1000), (None, 2000)])
+def test_a_full_disk_asks_for_no_more_memory(training: Any, cause: str | None, memory: int) -> None:
+    training.ctx.job_00, training.ctx.job_01 = [ended(0)], [ended(410, status=orm.Dict({"cause": cause}))]
+    training.train()
+    [again] = training.submitted
+    assert again["metadata"]["options"]["max_memory_kb"] == memory
+
+
 def test_a_job_is_not_tried_for_ever_nor_again_where_its_input_is_to_blame(training: Any) -> None:
     training.ctx.job_00, training.ctx.job_01 = [ended(0, history=orm.Dict({}))], [ended(300)] * ATTEMPTS
     assert not training.tries_training()
