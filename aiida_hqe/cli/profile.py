@@ -165,12 +165,12 @@ def _code(computer: Computer) -> InstalledCode:
     return code
 
 
-def make_code_command() -> str:
-    """The command that makes the default code."""
-    label, _, computer = CODE.partition("@")
+def make_code_command(code: str = CODE, executable: str = '"$(which hqe-job)"') -> str:
+    """The command that makes a code, the default one of the programs here."""
+    label, _, computer = code.partition("@")
     return (
         f"verdi code create core.code.installed -n --label {label} --computer {computer}"
-        ' --filepath-executable "$(which hqe-job)"'
+        f" --filepath-executable {executable}"
     )
 
 

@@ -206,7 +206,10 @@ def look_at_program(code: InstalledCode, transport: Any) -> Finding:
     if transport.exec_command_wait(f"test -x {shlex.quote(executable)}")[0] == 0:
         return Finding("code", "ok", f"{code.full_label} runs {executable}")
     message = f"{code.full_label} runs {executable}, which is no program there"
-    return Finding("code", "missing", message, profile.make_code_command())
+    elsewhere = {} if code.computer.transport_type == "core.local" else {"executable": "/path/there/to/hqe-job"}
+    make = profile.make_code_command(shlex.quote(code.full_label), **elsewhere)
+    gone = f"verdi code hide {code.pk}; verdi code relabel {code.pk} {shlex.quote(code.label + '-gone')}"
+    return Finding("code", "missing", message, f"{gone}; {make}")
 
 
 def look_at_processes() -> Iterator[Finding]:

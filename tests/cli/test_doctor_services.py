@@ -136,6 +136,11 @@ def test_a_program_that_is_gone_is_told_by_its_path(code: Any, tmp_path: Path, m
     found = {finding.name: finding for finding in services.look_at_codes()}
     assert found["code"].state == "missing"
     assert str(tmp_path / "hqe-job") in found["code"].message
+    assert found["code"].repair == (
+        f"verdi code hide {code.pk}; verdi code relabel {code.pk} hqe-job-gone; "
+        "verdi code create core.code.installed -n --label hqe-job --computer cluster --filepath-executable "
+        '"$(which hqe-job)"'
+    )
 
 
 def test_a_machine_that_ssh_does_not_reach_is_named_with_the_test_for_it(
