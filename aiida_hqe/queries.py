@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from aiida import orm
 from aiida.common import exceptions
+from aiida.common.links import LinkType
 
 from aiida_hqe.calculations.monitors import COUNTER
 from aiida_hqe.data.committee import CommitteeData
@@ -256,7 +257,6 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
     query.append(orm.Computer, with_node="job", project="transport_type", tag="computer")
     rows = query.dict()
     statuses = linked([row["job"]["id"] for row in rows], "status", project="attributes")
-    asked = threads(pk)
     for row in rows:
         job = row["job"]
         workdir = job["attributes.remote_workdir"] if row["computer"]["transport_type"] == "core.local" else None
@@ -271,7 +271,7 @@ def _calculations(pk: int, depth: int) -> Iterator[Calculation]:
             cached=job[f"extras.{CACHED_FROM}"] is not None,
             status=statuses.get(job["id"], {}),
             workdir=None if workdir is None else Path(workdir),
-            threads=statuses.get(job["id"], {}).get("threads") or asked,
+            threads=statuses.get(job["id"], {}).get("threads") or 0,
             counter=tuple(job[f"extras.{COUNTER}"] or (0, 0)),
         )
 
@@ -301,33 +301,35 @@ def jobs_by_step(pk: int) -> dict[tuple[int, str], list[Calculation]]:
     return groups
 
 
-def threads(pk: int) -> int:
-    """Threads that campaign `pk` asked for, for each of its jobs."""
-    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": pk}, tag="campaign")
-    key = "attributes.resources.threads"
-    query.append(orm.Dict, with_outgoing="campaign", edge_filters={"label": "campaign"}, project=key)
-    return int(query.first(flat=True) or 1)
-
-
 def costs(pk: int) -> dict[tuple[int, str], float]:
     """Core seconds of all jobs of campaign `pk` by round and step; a job that caching gave counts with what it cost once.
 
-    One query for the jobs that it called itself, and one for those of its workchains: QueryBuilder has no union, and its outer
-    joins leave out what is missing, because they filter by class after joining.
+    One query for the jobs that it called itself and for those of its workchains: what called a job is either the campaign,
+    of which the origin is its document, or a workchain, of which the origin is the campaign.
     """
+    query = orm.QueryBuilder()
+    origins = {"or": [{"id": pk}, {"node_type": orm.Dict.class_node_type}]}
+    query.append(orm.Node, filters=origins, project="id", tag="origin")
+    query.append(
+        orm.WorkChainNode,
+        with_incoming="origin",
+        filters={"or": [{"id": pk}, {"process_type": {"!==": CAMPAIGN}}]},
+        edge_filters={"or": [{"label": "campaign"}, {"type": LinkType.CALL_WORK.value}]},
+        edge_project="label",
+        tag="caller",
+    )
+    kind, jobs = "process_type", {"process_type": {"like": f"{CALCULATION}%"}}
+    query.append(orm.CalcJobNode, with_incoming="caller", filters=jobs, edge_project="label", project=kind, tag="job")
+    used = ["attributes.seconds", "attributes.threads"]
+    query.append(orm.Dict, with_incoming="job", edge_project="label", project=used, tag="status")
     found: dict[tuple[int, str], float] = {}
-    asked, used = "attributes.resources.threads", ["attributes.seconds", "attributes.threads"]
-    for depth in (1, 2):
-        query, call = _called_jobs(pk, depth, ["process_type"])
-        query.append(orm.Dict, with_incoming="job", edge_filters={"label": "status"}, project=used, tag="status")
-        query.append(
-            orm.Dict, with_outgoing="campaign", edge_filters={"label": "campaign"}, project=asked, tag="document"
-        )
-        for row in query.dict():
-            seconds, threads = (row["status"][name] for name in used)
-            key = _round(row[call]["label"]), row["job"]["process_type"].removeprefix(CALCULATION)
-            cost = (threads or row["document"][asked] or 1) * float(seconds or 0.0)
-            found[key] = found.get(key, 0.0) + cost
+    for row in query.iterdict():
+        if row["job--status"]["label"] != "status":  # not a filter: SQLite would look through all links of that label
+            continue
+        call = row["origin--caller" if row["origin"]["id"] == pk else "caller--job"]
+        seconds, threads = (row["status"][name] or 0 for name in used)
+        key = _round(call["label"]), row["job"][kind].removeprefix(CALCULATION)
+        found[key] = found.get(key, 0.0) + float(seconds * threads)
     return found
 
 

@@ -154,7 +154,8 @@ class Builder:
         return {name: self.made(partition, name, node) for name, node in made.items()}
 
     def status(self, job: orm.CalcJobNode, seconds: float, **entries: Any) -> None:
-        status = {"state": "finished", "seconds": seconds, "peak_memory": 300.0, "versions": {"pyscf": "2.14.0"}}
+        status = {"state": "finished", "seconds": seconds, "peak_memory": 300.0, "threads": 2}
+        status["versions"] = {"pyscf": "2.14.0"}
         self.made(job, "status", orm.Dict(status | entries))
 
     def sample(self, number: int, frames: Frames, **inputs: orm.Data) -> FramesData:
