@@ -25,7 +25,7 @@ CHEAP: dict[str, Any] = {
         "forces": "none",
     },
     "potential": {"features": 8, "interactions": 1, "radial_functions": 8},
-    "training": {"members": 2, "epochs": 200, "warm_epochs": 100, "target_epochs": 10, "held_out": 0.4},
+    "training": {"members": 2, "epochs": 400, "warm_epochs": 200, "target_epochs": 10, "held_out": 0.4},
     "sampling": {
         "initial_frames": 10,
         "initial_steps": 200,

@@ -23,6 +23,9 @@ KIND = "core.zeromq"
 PATIENCE = 120.0
 """Seconds that a broker has to start: on a busy machine it takes longer than the ten that AiiDA waits for it."""
 
+YOUNG = 30.0
+"""Seconds after which the workers of a daemon hang on a broker that runs: that they do not yet is no fault before."""
+
 
 def leftovers(profile: Profile) -> list[Path]:
     """Files of a broker of `profile` that does not run any more, empty where it runs or ended as it should."""

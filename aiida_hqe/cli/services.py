@@ -119,9 +119,9 @@ def look_at_own_broker(loaded: Profile) -> Finding:
         remove = "rm -f " + " ".join(shlex.quote(str(path)) for path in left)
         repair = f"verdi daemon stop; {remove}; verdi daemon start" if runs else remove
         return Finding("broker", "missing", "it was killed: workers may wait for it where it was, for ever", repair)
-    if runs and broker.workers(loaded) == 0 and (broker.age(loaded) or 0.0) < broker.PATIENCE:
+    if runs and broker.workers(loaded) == 0 and (broker.age(loaded) or 0.0) < broker.YOUNG:
         message = "it has just started, and no worker of the daemon hangs on it yet: that takes some seconds"
-        return Finding("broker", "optional", message, "aiida-hqe doctor, again")
+        return Finding("broker", "optional", message, "aiida-hqe doctor")
     if runs and broker.workers(loaded) == 0:
         message = "no worker of the daemon hangs on it: where it stays so, nothing goes on"
         return Finding("broker", "missing", message, "verdi daemon restart")

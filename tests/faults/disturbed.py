@@ -125,13 +125,14 @@ class Campaign:
         self._shell("verdi daemon start 1")
 
     def repair(self, what: str) -> None:
-        """Do what `doctor` says of the part `what`, once it finds a fault of it."""
-
-        def found() -> str | None:
-            findings = json.loads(self._shell("aiida-hqe doctor --json || true"))
-            return next((finding["repair"] for finding in findings if finding["name"] == what), None)
-
-        self._shell(self.wait_for(found))
+        """Do what `doctor` says of the part `what`, once it finds a fault of it; nothing where the campaign ends without."""
+        until = time.monotonic() + LIMIT
+        while self._process.poll() is None:
+            assert time.monotonic() < until, f"waited in vain\n{self.log()}"
+            for finding in json.loads(self._shell("aiida-hqe doctor --json || true")):
+                if (finding["name"], finding["state"]) == (what, "missing"):
+                    self._shell(finding["repair"])
+                    return
 
     def _shell(self, command: str) -> str:
         ended = subprocess.run(
