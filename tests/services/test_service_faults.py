@@ -186,8 +186,9 @@ def test_a_job_that_slurm_ends_for_its_memory_is_given_more(begin: Begin, undist
 
 def test_status_counts_the_labels_of_a_job_that_runs_on_the_cluster(begin: Begin) -> None:
     running = begin(labels=3, parallel_jobs=1)
-    told = until("its labels", lambda: counted(running.site.run("aiida-hqe", "status", running.pk)))
-    assert told == (len(running.computed), 10)
+    made = len(running.computed)
+    told = {(made, 10), (made - 1, 10)}  # it may have been halted between a label and its count
+    until("its labels", lambda: counted(running.site.run("aiida-hqe", "status", running.pk)) in told)
     running.resume()
     running.ended()
 
