@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiida_hqe.cli import broker
+from aiida_hqe.cli import broker, supervisor
 from aiida_hqe.errors import InputError, ResourceError
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def start(client: DaemonClient, workers: int) -> None:
     """Start a daemon that does not run, and wait until processes can be submitted to it."""
     broker.sweep(client.profile)
     client.start_daemon(workers)
+    supervisor.quieten(client)
     broker.await_address(client.profile)
 
 

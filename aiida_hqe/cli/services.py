@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from aiida_hqe.cli import broker, profile
+from aiida_hqe.cli import broker, profile, supervisor
 from aiida_hqe.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -97,7 +97,10 @@ def look_at_broker(loaded: Profile) -> Iterator[Finding]:
         yield look_at_own_broker(loaded)
     else:
         yield Finding("broker", "ok", kind)
-    yield look_at_daemon(kind)
+    daemon = look_at_daemon(kind)
+    yield daemon
+    if daemon.state != "missing":
+        yield from look_at_statistics()
 
 
 def obstacles(loaded: Profile) -> list[Finding]:
@@ -138,17 +141,28 @@ def look_at_daemon(kind: str) -> Finding:
 
     client = get_daemon_client()
     if not profile.running(client):
-        return Finding(
-            "daemon",
-            "missing",
-            "it does not run",
-            "verdi daemon start 2" if kind == broker.KIND else "verdi daemon start",
-        )
+        return Finding("daemon", "missing", "it does not run", "verdi daemon start")
     workers = number_of_workers(int(client.get_daemon_pid() or 0))
     if kind == "core.rabbitmq" and workers > 1:
         message = f"has {workers} workers: where RabbitMQ restarts, two may go on with one process, and break it"
         return Finding("daemon", "optional", message, f"verdi daemon decr {workers - 1}")
     return Finding("daemon", "ok", f"runs as process {client.get_daemon_pid()}; log {client.daemon_log_file}")
+
+
+def look_at_statistics() -> Iterator[Finding]:
+    """What the supervisor of a daemon that runs does in vain."""
+    from aiida.engine.daemon.client import DaemonException, get_daemon_client
+
+    client = get_daemon_client()
+    try:
+        found = supervisor.takes_statistics(client)
+    except DaemonException as error:
+        yield Finding("daemon", "missing", f"it does not answer: {one_line(error)}", "verdi daemon restart")
+        return
+    if found:
+        share = f"{supervisor.SHARE:.0%} of a processor"
+        message = f"its supervisor takes statistics of it, which nothing reads: {share}, until the daemon restarts"
+        yield Finding("daemon", "optional", message, supervisor.stop_command(client))
 
 
 def number_of_workers(daemon: int) -> int:

@@ -1,14 +1,14 @@
 """Load on the daemon, measured: what AiiDA itself costs beside the labels, and many jobs at once.
 
-    python benchmarks/load/load.py labels FOLDER [--frames 1000] [--jobs 2] [--workers 1] [--interval 10] [--without-statistics]
+    python benchmarks/load/load.py labels FOLDER [--frames 1000] [--jobs 2] [--workers 1] [--interval 10]
     python benchmarks/load/load.py children FOLDER [--count 200] [--slots 200] [--workers 1] [--interval 10]
 
 FOLDER is made, with a profile of its own (SQLite, ZeroMQ) and its own daemon, which is stopped at the end.
 
 `labels` labels frames of methanol in water by one `hqe.label` at a cheap but real level. Counted are processor seconds, from
-the start of the daemon to its end: of its supervisor with its statistics, broker and workers, with the shells and ``ps`` that
-these ran, and of each job as a whole. What a job costs before its first label is measured by running it once more in a folder
-where every label is there already.
+the start of the daemon to its end: of its supervisor, broker and workers, with what these ran that has ended, and of each job
+as a whole. What a job costs before its first label is measured by running it once more in a folder where every label is there
+already.
 
 `children` labels each frame by a job of its own, all at once, and holds every job until as many run as the slots of the
 daemon allow. The executable is no real one: a shell script that hands out labels made beforehand (energies 0), so that AiiDA
@@ -51,9 +51,6 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=200, help="processes that each worker takes")
     parser.add_argument("--interval", type=float, default=10.0, help="seconds between two looks at the jobs")
     parser.add_argument(
-        "--without-statistics", action="store_true", help="stop circusd-stats, which nothing reads (labels)"
-    )
-    parser.add_argument(
         "--backup", type=int, default=60, help="seconds between two looks at a child (runner.poll.interval)"
     )
     arguments = parser.parse_args()
@@ -77,8 +74,6 @@ def labels(arguments: argparse.Namespace, code: Any) -> dict[str, Any]:
     code.computer.set_append_text("times > cpu.txt")
     load, start = os.getloadavg()[0], time.monotonic()
     with daemon(arguments.workers) as spent:
-        if arguments.without_statistics:
-            stop_statistics()
         begun = spent()
         before = time.process_time()
         node = submit(code, frames(arguments.frames), arguments.jobs)
@@ -167,16 +162,9 @@ def daemon(workers: int) -> Iterator[Any]:
     from aiida_hqe.cli import profile
 
     with profile.daemon(workers) as client:
-        while len(tree(client.get_daemon_pid())) < workers + 3:
+        while len(tree(client.get_daemon_pid())) < workers + 2:
             time.sleep(0.2)
         yield lambda: cost(client.get_daemon_pid())
-
-
-def stop_statistics() -> None:
-    """End the process in which circus samples the use of the others."""
-    from aiida.engine.daemon.client import get_daemon_client
-
-    get_daemon_client().call_client({"command": "stop", "properties": {"name": "circusd-stats"}})
 
 
 def follow(node: Any, spent: Any, folder: Path, every: float = 20.0) -> list[dict[str, Any]]:
@@ -205,7 +193,7 @@ def running_jobs(folder: Path) -> Iterator[psutil.Process]:
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """Supervisor, its statistics, broker and workers."""
+    """Supervisor, broker and workers."""
     supervisor = psutil.Process(pid)
     return [supervisor, *supervisor.children()]
 
@@ -217,8 +205,7 @@ def cost(pid: int) -> dict[str, float]:
         words, times = process.cmdline(), process.cpu_times()
         kind = "workers" if words[-1:] == ["worker"] else "broker" if "broker" in words else "supervisor"
         found[kind] += times.user + times.system
-        if kind == "workers":
-            found["shells and ps"] += times.children_user + times.children_system
+        found["shells and ps" if kind == "workers" else kind] += times.children_user + times.children_system
     return dict(found)
 
 

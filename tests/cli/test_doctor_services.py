@@ -110,6 +110,19 @@ def test_several_workers_on_rabbitmq_are_told_to_be_a_risk(
     assert found.repair == ("verdi daemon decr 1" if state == "optional" else None)
 
 
+def test_a_daemon_that_does_not_answer_is_told_with_its_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiida.engine.daemon.client import DaemonTimeoutException
+
+    def call(_: Any) -> None:
+        raise DaemonTimeoutException("Connection to the daemon timed out.")
+
+    client = SimpleNamespace(call_client=call)
+    monkeypatch.setattr("aiida.engine.daemon.client.get_daemon_client", lambda: client)
+    (found,) = services.look_at_statistics()
+    assert (found.state, found.repair) == ("missing", "verdi daemon restart")
+    assert found.message == "it does not answer: Connection to the daemon timed out."
+
+
 def test_a_computer_whose_scheduler_answers_is_in_order(
     code: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Work for a real daemon, in a process of its own: ``python load_process.py {stand|children} FOLDER``.
+"""Work for a real daemon, in a process of its own: ``python load_process.py {stand|children|statistics} FOLDER``.
 
 It makes a profile, starts the daemon, and prints what came of it as JSON. It shares nothing with the AiiDA of the tests.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cheap_campaign import CHEAP, SYSTEM
 from load_cases import LEVEL, frames, stand_in
 
-from aiida_hqe.cli import profile, slots
+from aiida_hqe.cli import profile, services, slots
 from aiida_hqe.errors import ResourceError
 
 LIMIT = 3600.0
@@ -33,7 +34,7 @@ def main(what: str, folder: Path) -> None:
     """Do what is asked for in the profile of `folder`."""
     profile.enter(folder)
     code = profile.open_profile()
-    print(json.dumps({"stand": stand, "children": children}[what](folder, code)))
+    print(json.dumps({"stand": stand, "children": children, "statistics": statistics}[what](folder, code)))
 
 
 def stand(folder: Path, code: Any) -> dict[str, Any]:
@@ -88,6 +89,24 @@ def children(folder: Path, code: Any) -> dict[str, Any]:
     jobs = Counter(str(job.exit_status) for job in node.called if isinstance(job, orm.CalcJobNode))
     labelled = node.outputs.frames.frames.hashes == batch.hashes
     return {"held": held, "stood": stood, "ended": node.exit_status, "jobs": jobs, "labelled": labelled}
+
+
+def statistics(folder: Path, code: Any) -> dict[str, Any]:
+    """What doctor says of a daemon started here, of one that `verdi` started, and of that once it is repaired."""
+
+    def told() -> list[dict[str, Any]]:
+        return [finding.__dict__ for finding in services.look_at_statistics()]
+
+    start_daemon()
+    found: dict[str, Any] = {"own": told()}
+    verdi("daemon", "stop")
+    verdi("daemon", "start")
+    found["of the user"] = told()
+    for finding in found["of the user"]:
+        subprocess.run(shlex.split(finding["repair"]), check=True, stdout=subprocess.DEVNULL)
+    found["repaired"] = told()
+    verdi("daemon", "stop")
+    return found
 
 
 def refused() -> str:

@@ -183,3 +183,14 @@ def test_more_jobs_than_slots_take_turns_and_all_end(run: Callable[[str], dict[s
     assert found["ended"] == 0
     assert found["jobs"] == {"0": 12}
     assert found["labelled"]
+
+
+@pytest.mark.slow
+def test_nothing_takes_statistics_of_a_daemon_started_here_and_doctor_repairs_one_that_verdi_started(
+    run: Callable[[str], dict[str, Any]],
+) -> None:
+    found = run("statistics")
+    assert found["own"] == found["repaired"] == []
+    (finding,) = found["of the user"]
+    assert finding["state"] == "optional"
+    assert "2% of a processor" in finding["message"]
