@@ -47,6 +47,10 @@ class ResourceError(HQEError):
     """The machine lacks something (memory, disk, an optional package): install it or go elsewhere."""
 
 
+class DeviceError(ResourceError):
+    """The GPU that was asked for is not there, or fails: see to it, or compute on the processor."""
+
+
 class IntegrityError(HQEError):
     """Data are damaged (checksum, truncated file): restore them from their source."""
 

@@ -24,6 +24,12 @@ Ints = NDArray[np.int64]
 OVERLAP = 0.35
 """Two atoms closer than this (angstrom) mean a damaged structure: it is less than half the shortest bond, H2's 0.74."""
 
+FARTHEST = 1e5
+"""A QM atom farther from the origin (angstrom), ten micrometres, means a damaged structure."""
+
+STRONGEST = 100.0
+"""A larger point charge (e) means a damaged file: those of force fields, ions included, are a few e at most."""
+
 ENERGIES = ("environment_energy", "energy", "baseline_energy")
 FORCES = ("environment_forces", "forces", "baseline_forces")
 MM_FORCES = ("environment_mm_forces", "mm_forces", "baseline_mm_forces")
@@ -205,10 +211,19 @@ class Frame:
             )
 
     def check_geometry(self) -> None:
-        """Raise `InputError` if two QM atoms, or a QM atom and a point charge, lie on top of each other."""
+        """Raise `InputError` if two QM atoms, or a QM atom and a point charge, lie on top of each other, or are out of reach."""
+        if (reach := float(np.abs(self.positions).max())) > FARTHEST:
+            raise InputError(
+                f"QM atoms within {FARTHEST:g} angstrom of the origin were expected (got {reach:.3g}): correct them",
+                "positions",
+            )
         self.check_qm_geometry()
         if not self.n_mm:
             return
+        if (charge := float(np.abs(self.mm_charges).max())) > STRONGEST:
+            raise InputError(
+                f"point charges up to {STRONGEST:g} e were expected (got {charge:.3g} e): correct them", "mm_charges"
+            )
         distances = _distances(self.positions, self.mm_positions)
         i, j = np.unravel_index(int(distances.argmin()), distances.shape)
         if distances[i, j] < OVERLAP:

@@ -92,3 +92,7 @@ class Residuals:
     energies: Floats
     shown_forces: list[Floats]
     shown_mm_forces: list[Floats]
+
+
+PER_FRAME = ("force_errors", "disagreements", "member_errors", "energy_errors", "energy_disagreements", "energies")
+"""Arrays of `Residuals` that hold a row for each frame."""

@@ -11,10 +11,9 @@ import h5py
 import numpy as np
 
 from aiida_hqe import hdf5
-from aiida_hqe.predictions import Residuals
+from aiida_hqe.predictions import PER_FRAME, Residuals
 
 _SHOWN = {"shown_forces": "qm", "shown_mm_forces": "mm"}
-_PER_FRAME = ("force_errors", "disagreements", "member_errors", "energy_errors", "energy_disagreements", "energies")
 _SAID = ("level", "energy_level", "force_method")
 
 
@@ -24,7 +23,7 @@ def write_residuals(path: str | Path, found: Residuals) -> None:
     arrays: hdf5.Arrays = {
         "frame": hdf5.as_bytes([bytes.fromhex(key) for key in found.frames]),
         "said": np.frombuffer(json.dumps(said, sort_keys=True).encode(), dtype=np.uint8),
-        **{name: np.asarray(getattr(found, name), dtype=np.float64) for name in _PER_FRAME},
+        **{name: np.asarray(getattr(found, name), dtype=np.float64) for name in PER_FRAME},
     }
     for name, region in _SHOWN.items():
         values = getattr(found, name)
@@ -48,14 +47,14 @@ def read_residuals(path: str | Path) -> Residuals:
     try:
         names = bytes(arrays["frame"]).hex()
         frames = [names[at : at + 64] for at in range(0, len(names), 64)]
-        if any(len(arrays[name]) not in {0, len(frames)} for name in _PER_FRAME):
+        if any(len(arrays[name]) not in {0, len(frames)} for name in PER_FRAME):
             raise ValueError("arrays differ in their number of frames")
         shown = {
             name: [arrays[name][a:b].astype(np.float64) for a, b in pairwise(arrays[f"{region}_offsets"].tolist())]
             for name, region in _SHOWN.items()
         }
         said = {name: json.loads(bytes(arrays["said"]))[name] for name in _SAID}
-        found: dict[str, Any] = {**said, **{name: arrays[name] for name in _PER_FRAME}, **shown}
+        found: dict[str, Any] = {**said, **{name: arrays[name] for name in PER_FRAME}, **shown}
         return Residuals(frames=frames, **found)
     except hdf5.MISFITS as error:
         raise hdf5.damaged(path, f"its content does not fit together ({type(error).__name__}: {error})") from error

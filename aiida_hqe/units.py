@@ -103,6 +103,14 @@ def parse_quantity(value: Any, dimension: str) -> float:
     return converted
 
 
+def in_unit_of(value: float, text: Any) -> str:
+    """A value in the internal unit, as a text in the unit that `text`, a number with its unit, is written in."""
+    matched = _NUMBER.fullmatch(text) if isinstance(text, str) else None
+    unit = matched[2] if matched else None
+    factor = next((units[unit] for units in _UNITS.values() if unit in units), 1.0)
+    return f"{value:.10g}" if unit is None else f"{value / factor:.10g} {unit}"
+
+
 def _article(dimension: str) -> str:
     return f"an {dimension}" if dimension[0] in "aeiou" else f"a {dimension}"
 

@@ -2,7 +2,7 @@
 
 Printed, never asserted. CPU time of one thread; the competitors take turns, so that a busy machine slows all of them alike;
 median of the turns, and the smallest and largest in brackets. `MACE_PYTHON=/path/to/a/python/with/mace-torch` adds MACE.
-`speed/potentials.md` holds the last run.
+`HQE_DEVICE=cuda` lets our own networks compute on a GPU; times are then wall times. `speed/potentials.md` holds the last run.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.member import Member, Network
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.potentials.stack import look
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = PotentialSettings(features=64, interactions=3, radial_functions=20, cutoff="5 angstrom")
 BLIND = SETTINGS.model_copy(update={"environment": "blind"})
+DEVICE = os.environ.get("HQE_DEVICE", "cpu")
+CLOCK = time.process_time if DEVICE == "cpu" else time.perf_counter
 TURNS, CALLS = 7, 8
 NOTHING: dict[str, Any] = {"mm_numbers": [], "mm_positions": np.zeros((0, 3)), "mm_charges": []}
 
@@ -68,12 +70,12 @@ def in_water(atoms: Atoms, waters: int) -> Frame:
 
 
 def untrained(settings: PotentialSettings) -> Committee:
-    """Four members with random weights, in the precision of dynamics."""
+    """Four members with random weights, in the precision of dynamics, on `DEVICE`."""
     references = {1: -10.0, 6: -1000.0, 8: -2000.0}
     states = [build(settings, 0, seed=k).state_dict() for k in range(4)]
     members = [Member(k, 1, {"environment": Network(state, references, True)}) for k, state in enumerate(states)]
     whole = Committee(members, settings=settings, learn="direct", elements=[1, 6, 8], charge=0, spin=0)
-    return whole.replace(precision="float32")
+    return whole.replace(precision="float32", device=DEVICE)
 
 
 def take_turns(works: dict[str, Callable[[], object]], calls: int = CALLS) -> dict[str, float]:
@@ -81,11 +83,11 @@ def take_turns(works: dict[str, Callable[[], object]], calls: int = CALLS) -> di
     found: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(TURNS + 1):
         for name, work in works.items():
-            start = time.process_time()
+            start = CLOCK()
             for _ in range(calls):
                 work()
             if turn:
-                found[name].append(1e3 * (time.process_time() - start) / calls)
+                found[name].append(1e3 * (CLOCK() - start) / calls)
     for name, values in found.items():
         print(f"{name:62} {np.median(values):8.2f} ms ({min(values):.2f} to {max(values):.2f})")
     return {name: float(np.median(values)) for name, values in found.items()}
@@ -194,10 +196,7 @@ def test_growth_with_the_number_of_charges() -> None:
     print()
     take_turns(
         {f"four members, {n} charges": lambda frame=frame: whole.evaluate(frame) for n, frame in frames.items()}
-        | {
-            f"potential, field and chain of {n} charges": lambda f=frame: Surroundings.of(f)
-            for n, frame in frames.items()
-        }
+        | {f"what is seen of {n} charges": lambda f=frame: look(f, SETTINGS) for n, frame in frames.items()}
     )
 
 
@@ -252,9 +251,9 @@ def own_training(frames: Frames, size: int) -> float:
     seconds = []
     for epochs in (1, 1, 4):
         settings = TrainingSettings(epochs=epochs, batch_size=size, members=4)
-        start = time.process_time()
-        train_member(frames, BLIND, settings, member=0, seed=1)
-        seconds.append(time.process_time() - start)
+        start = CLOCK()
+        train_member(frames, BLIND, settings, member=0, seed=1, device=DEVICE)
+        seconds.append(CLOCK() - start)
     return 3 * 40 / (seconds[2] - seconds[1])
 
 
@@ -286,8 +285,8 @@ def schnetpack_training(frames: Frames, size: int, folder: Path) -> float:
         trainer = pytorch_lightning.Trainer(
             max_epochs=epochs, accelerator="cpu", default_root_dir=folder, enable_model_summary=False, **quiet
         )
-        start = time.process_time()
+        start = CLOCK()
         with contextlib.redirect_stdout(None):
             trainer.fit(task, train_dataloaders=loader)
-        seconds.append(time.process_time() - start)
+        seconds.append(CLOCK() - start)
     return 3 * 40 / (seconds[1] - seconds[0])

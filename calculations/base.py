@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.deadline import WALLTIME
+from aiida_hqe.potentials.settings import DEVICE
 from aiida_hqe.settings import Settings
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS", "NUMEXPR_NUM_THREADS")
@@ -23,8 +25,8 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENM
 class HQECalculation(CalcJob):
     """A run of ``hqe-job JOB`` on a computer. It holds no science: it writes the files that `aiida_hqe.jobs.files` names.
 
-    `threads` is set in the environment of the job and is no part of its identity: a result computed on one thread serves a
-    request for four. Raise `CACHE_VERSION` when the numbers of a job change for equal inputs.
+    `threads` and `device` are set in the environment of the job and are no part of its identity: a result computed on one
+    thread serves a request for four. Raise `CACHE_VERSION` when the numbers of a job change for equal inputs.
     """
 
     CACHE_VERSION = 1
@@ -46,6 +48,14 @@ class HQECalculation(CalcJob):
             non_db=True,
             validator=_positive,
             help="Threads of the job (not hashed).",
+        )
+        spec.input(
+            "device",
+            valid_type=str,
+            default="cpu",
+            non_db=True,
+            validator=_device,
+            help="Where the networks of the job compute: cpu, cuda, or cuda:1 and so on (not hashed).",
         )
         spec.input(
             "metadata.options.resources", valid_type=dict, default={"num_machines": 1, "num_mpiprocs_per_machine": 1}
@@ -87,10 +97,11 @@ class HQECalculation(CalcJob):
         self.write(folder)
         return info
 
-    def environment(self) -> Iterator[tuple[str, int]]:
-        """Environment variables of the job: its threads, and its wall time (s), so that it ends before it is killed."""
+    def environment(self) -> Iterator[tuple[str, int | str]]:
+        """Environment variables of the job: threads, device, and its wall time (s), so that it ends before it is killed."""
         for name in _THREADS:
             yield name, self.inputs.threads
+        yield files.DEVICE, self.inputs.device
         walltime = self.inputs.metadata.options.get("max_wallclock_seconds")
         if walltime:
             yield WALLTIME, int(walltime)
@@ -138,6 +149,12 @@ def valid(model: type[Settings]) -> Callable[[Any, Any], str | None]:
         return None
 
     return check
+
+
+def _device(value: str, _port: Any) -> str | None:
+    if re.fullmatch(DEVICE, value):
+        return None
+    return f"a device, cpu, cuda, or cuda:1 and so on was expected (got {value!r})"
 
 
 def _positive(value: int, _port: Any) -> str | None:

@@ -29,6 +29,7 @@ UNDESCRIBED = "**to be described**"
 _QUANTITIES = (
     "Length", "Energy", "Force", "Time", "Temperature", "Rate", "Duration", "Pressure", "Concentration", "Memory",
 )  # fmt: skip
+_LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 _DIMENSIONS = {id(getattr(units, name).__metadata__[0]): name.lower() for name in _QUANTITIES}
 
 
@@ -89,7 +90,8 @@ def campaign_file(text: str) -> str:
 def keys(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Key, value and default of every entry below a model."""
     for name, field in model.model_fields.items():
-        yield prefix + name, value_of(field.annotation, field.metadata), default_of(field)
+        kind = value_of(field.annotation, field.metadata)
+        yield prefix + name, kind + limits_of(field, kind), default_of(field)
         for inner in models_in(field.annotation):
             yield from keys(inner, f"{prefix}{name}.")
 
@@ -126,6 +128,17 @@ def value_of(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return "section"
     return {int: "integer", float: "number", bool: "true or false", str: "text"}[annotation]
+
+
+def limits_of(field: FieldInfo, kind: str) -> str:
+    """Least and largest value of a field, in words and in the internal unit of its kind."""
+    found = {name: f"{getattr(item, name):.10g}" for item in field.metadata for name in _LIMITS if hasattr(item, name)}
+    if not found:
+        return ""
+    unit = f" {units._INTERNAL[kind]}" if kind in units._INTERNAL else ""
+    if set(found) == {"ge", "le"}:
+        return f", {found['ge']} to {found['le']}{unit}"
+    return ", " + ", ".join(f"{words} {found[name]}" for name, words in _LIMITS.items() if name in found) + unit
 
 
 def default_of(field: FieldInfo) -> str:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-SYSTEM: dict[str, Any] = {
-    "topology": "methanol.pdb",
-    "forcefield": ["methanol.xml", "tip3p.xml"],
-    "solvate": {"model": "tip3p", "box": "17 angstrom"},
-    "qm": {"residues": ["MOH"]},
-    "cores": [{"atoms": [4, 5]}],
-    "charge": 0,
-    "cutoff": "6 angstrom",
-    "switch_width": "1.5 angstrom",
-}
+from small_systems import with_core
+
+SYSTEM = with_core(17, 6)
 
 CHEAP: dict[str, Any] = {
     "name": "cheap",

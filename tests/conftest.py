@@ -56,3 +56,11 @@ def hqe_code(aiida_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> An
     computer.set_default_mpiprocs_per_machine(1)
     executable = Path(sys.executable).parent / "hqe-job"
     return orm.InstalledCode(label="hqe-job", computer=computer, filepath_executable=str(executable)).store()
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory, hqe_code: Any) -> Any:
+    """The provenance of a small campaign that ended (`campaign_graph.Graph`), made without running anything."""
+    from campaign_graph import build
+
+    return build(tmp_path_factory.mktemp("graph"), hqe_code.computer)

@@ -147,6 +147,14 @@ def test_overlapping_atoms_and_charges_are_found() -> None:
     water(mm_numbers=[], mm_positions=np.zeros((0, 3)), mm_charges=[]).check_geometry()
 
 
+def test_a_coordinate_or_a_charge_beyond_all_reason_is_refused_before_anything_is_computed() -> None:
+    for far in (1e6, -1e200):
+        with pytest.raises(InputError, match="within 100000 angstrom of the origin"):
+            water(positions=[[0, 0, 0], [0, 1, 0], [0, 0, far]]).check_geometry()
+    with pytest.raises(InputError, match=r"point charges up to 100 e were expected \(got 1e\+09 e\)"):
+        water(mm_charges=[0.4, -1e9]).check_geometry()
+
+
 def test_unique_keeps_the_first_of_each_configuration() -> None:
     first, again, other = water(info={"step": 1}), water(info={"step": 2}), water(charge=2)
     assert list(Frames([first, other, again]).unique()) == [first, other]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiida import orm
 from aiida.common import LinkType
-from campaign_graph import DOCUMENT, LEVEL_KEY, THRESHOLD, Builder, Graph, build, committee_file, labelled, water
+from campaign_graph import DOCUMENT, LEVEL_KEY, THRESHOLD, Builder, Graph, committee_file, labelled, water
 
 from aiida_hqe import provenance, queries
 from aiida_hqe.audit import Audit, audit
@@ -19,11 +19,6 @@ from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frames
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory, hqe_code: Any) -> Graph:
-    return build(tmp_path_factory.mktemp("graph"), hqe_code.computer)
 
 
 def here(graph: Graph, nodes: list[Any]) -> list[Any]:

@@ -9,18 +9,13 @@ from typing import Any
 
 import pytest
 from aiida import orm
-from campaign_graph import DOCUMENT, THRESHOLD, Builder, Graph, build
+from campaign_graph import DOCUMENT, THRESHOLD, Builder, Graph
 
 from aiida_hqe import queries
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Frames
 from aiida_hqe.report import lineage
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory, hqe_code: Any) -> Graph:
-    return build(tmp_path_factory.mktemp("graph"), hqe_code.computer)
 
 
 def test_a_campaign_is_found_by_pk_and_by_the_beginning_of_its_uuid(graph: Graph) -> None:

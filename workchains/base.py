@@ -28,7 +28,7 @@ class HQEWorkChain(WorkChain):
 
     A job that the machine ended, and not its input, is submitted again with the same input.
 
-    `threads` and `options` say where and how, not what: neither is a node, and neither changes a result.
+    `threads`, `device` and `options` say where and how, not what: none is a node, and none changes a result.
     """
 
     @classmethod
@@ -38,15 +38,20 @@ class HQEWorkChain(WorkChain):
         spec.input("code", valid_type=AbstractCode, help="The code hqe-job.")
         spec.input("threads", valid_type=int, default=1, non_db=True, help="Threads of each job.")
         spec.input(
+            "device",
+            valid_type=str,
+            default="cpu",
+            non_db=True,
+            help="Where networks compute: cpu, cuda, or cuda:1 ...",
+        )
+        spec.input(
             "options", valid_type=dict, default=dict, non_db=True, help="Options of each job: queue, walltime, memory."
         )
 
     def job(self, label: str, **inputs: Any) -> dict[str, Any]:
         """Inputs of a CalcJob: `inputs`, the code and the resources; those that are ``None`` are left out."""
         metadata = {"label": label, "call_link_label": label, "options": self._options()}
-        return given(
-            code=self.inputs.code, threads=self.inputs.threads, metadata=metadata, **self._monitors(), **inputs
-        )
+        return given(**self._places("code", "threads", "device"), metadata=metadata, **self._monitors(), **inputs)
 
     def tries(self, name: str) -> bool:
         """Whether the job whose attempts are `name` in the context is to be submitted: it never was, or the machine ended it."""
@@ -76,8 +81,12 @@ class HQEWorkChain(WorkChain):
 
     def child(self, label: str, **inputs: Any) -> dict[str, Any]:
         """Inputs of a workchain below this one, with the same code and resources."""
-        resources = {name: self.inputs[name] for name in ("code", "threads", "options")}
-        return given(**resources, metadata={"label": label, "call_link_label": label}, **inputs)
+        places = self._places("code", "threads", "device", "options")
+        return given(**places, metadata={"label": label, "call_link_label": label}, **inputs)
+
+    def _places(self, *names: str) -> dict[str, Any]:
+        """Those of these inputs that there are: a workchain that an earlier version began has no device."""
+        return {name: self.inputs[name] for name in names if name in self.inputs}
 
     def _monitors(self) -> dict[str, Any]:
         """What the daemon reads of a running job: the counter of one on another machine."""
@@ -113,10 +122,10 @@ def ended_by_machine(node: ProcessNode) -> bool:
 
 
 def lacked(job: ProcessNode) -> set[str]:
-    """What a job that ended lacked, of what more can be asked for; of a full disk more memory is no cure."""
+    """What a job that ended lacked, of what more can be asked for; of a full disk or a missing GPU more memory is no cure."""
     lack = LACKS.get(job.exit_status)
-    full = lack == "resource" and "status" in job.outputs and job.outputs.status.get("cause") == "disk"
-    return set() if lack is None or full else {lack}
+    other = lack == "resource" and "status" in job.outputs and job.outputs.status.get("cause") in ("disk", "device")
+    return set() if lack is None or other else {lack}
 
 
 def ending(node: ProcessNode) -> str:

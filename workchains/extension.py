@@ -50,6 +50,7 @@ def builder_from_earlier(
     builder.campaign = orm.Dict(campaign.model_dump(mode="json"))
     builder.files = node.inputs.files
     builder.threads = campaign.resources.threads
+    builder.device = campaign.resources.device
     builder.options = options(campaign.resources)
     builder.metadata.label = campaign.name
     builder.frames = found["labels"]

@@ -31,6 +31,7 @@ def builder_from_campaign(
     builder.campaign = Dict(campaign.model_dump(mode="json"))
     builder.files = folder(campaign, directory)
     builder.threads = campaign.resources.threads
+    builder.device = campaign.resources.device
     builder.options = options(campaign.resources)
     builder.metadata.label = campaign.name
     return builder

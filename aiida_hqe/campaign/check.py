@@ -115,6 +115,8 @@ def _set_up(campaign: Campaign, directory: Path) -> Assembly:
 
     assembly = build(campaign.system, directory)
     _check_box(campaign, assembly)
+    if campaign.sampling.bias is not None:
+        campaign.sampling.bias.check(assembly.n_atoms)
     _check_levels(campaign, assembly)
     return assembly
 

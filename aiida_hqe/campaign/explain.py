@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from aiida_hqe.units import in_unit_of
+
 Key = tuple[str | int, ...]
 
 _BOUNDS = {
@@ -93,7 +95,7 @@ def _message(fault: Any, key: Key, model: type[BaseModel], data: Any) -> str:
         return text if "(got" in text else f"{text} was expected (got {_concerned(text, value)})"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"a value {words} {context[name]:g} was expected (got {show(value)})"
+        return f"a value {words} {in_unit_of(context[name], value)} was expected (got {show(value)})"
     if kind in {"too_short", "too_long"}:
         name = "min_length" if kind == "too_short" else "max_length"
         return f"{'at least' if kind == 'too_short' else 'at most'} {context[name]} items were expected (got {show(value)})"

@@ -9,13 +9,15 @@ from pydantic_core import PydanticCustomError
 
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.embedding.level import Level
-from aiida_hqe.potentials.settings import PotentialSettings
+from aiida_hqe.potentials.settings import Device, PotentialSettings
 from aiida_hqe.qmmm.settings import SystemSettings
 from aiida_hqe.selection.calibration import frames_needed
 from aiida_hqe.selection.settings import SelectionSettings
 from aiida_hqe.settings import Settings
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.units import Duration, Memory
+
+_HOUR = 3600.0
 
 
 class Stop(Settings):
@@ -32,9 +34,9 @@ class Stop(Settings):
         round begins when it is spent.
     """
 
-    iterations: int = Field(5, ge=1)
+    iterations: int = Field(5, ge=1, le=1000)
     uncertain_fraction: float = Field(0.05, gt=0, lt=1)
-    core_hours: Duration | None = Field(None, gt=0)
+    core_hours: Duration | None = Field(None, gt=0, le=1e9 * _HOUR)
 
 
 class Resources(Settings):
@@ -46,14 +48,17 @@ class Resources(Settings):
         Label and training jobs that run at the same time.
     threads
         Threads of each job.
+    device
+        Where the networks of each job compute.
     walltime, memory
         Limits of each job, in s and MB.
     """
 
-    parallel_jobs: int = Field(2, ge=1)
-    threads: int = Field(1, ge=1)
-    walltime: Duration = Field(43200.0, gt=0)
-    memory: Memory | None = Field(None, gt=0)
+    parallel_jobs: int = Field(2, ge=1, le=10_000)
+    threads: int = Field(1, ge=1, le=1024)
+    device: Device = "cpu"
+    walltime: Duration = Field(12 * _HOUR, gt=0, le=8760 * _HOUR)
+    memory: Memory | None = Field(None, gt=0, le=1e8)
 
 
 class Campaign(Settings):

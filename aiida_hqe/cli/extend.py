@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from aiida_hqe.cli.limits import ROUNDS
 from aiida_hqe.errors import InputError
 
 
 @click.command()
 @click.argument("campaign", metavar="PK|UUID")
-@click.option("--iterations", type=click.IntRange(1), required=True, help="Rounds to add.")
+@click.option("--iterations", type=click.IntRange(1, ROUNDS), required=True, help="Rounds to add.")
 @click.option("--code", "label", help="Code that runs hqe-job: label, pk or uuid. Default: that of the campaign.")
 @click.option("--watch", "watching", is_flag=True, help="Stay and show progress until the campaign ends.")
 def extend(campaign: str, iterations: int, label: str | None, watching: bool) -> None:

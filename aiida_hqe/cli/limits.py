@@ -16,6 +16,12 @@ THREADS = 1024
 SEED = 2**31 - 1
 """The largest seed, as in a campaign file."""
 
+MEMBERS = 100
+"""The largest committee, as in a campaign file."""
+
+ROUNDS = 1000
+"""The most rounds, as in a campaign file."""
+
 _OTHERS = frozenset({".xyz", ".extxyz", ".h5", ".hdf5", ".pdb", ".cif", ".yaml", ".yml"})
 
 

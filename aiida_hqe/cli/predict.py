@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_hqe.cli.device import DEVICE
 from aiida_hqe.cli.limits import a_committee
 from aiida_hqe.errors import IntegrityError
 
@@ -22,8 +23,9 @@ FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("committee", type=FILE)
 @click.argument("frames", type=FILE)
+@DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with forces on QM atoms and point charges.")
-def predict(committee: Path, frames: Path, as_json: bool) -> None:
+def predict(committee: Path, frames: Path, device: str, as_json: bool) -> None:
     """Energies and forces that COMMITTEE predicts for FRAMES (.xyz or .h5), its disagreement, and the bound of its error.
 
     Energies are in eV, forces, disagreement and bound in eV/angstrom.
@@ -31,7 +33,7 @@ def predict(committee: Path, frames: Path, as_json: bool) -> None:
     from aiida_hqe.frames import Frames
     from aiida_hqe.potentials.committee import Committee
 
-    loaded = Committee.load(a_committee(committee))
+    loaded = Committee.load(a_committee(committee)).replace(device=device)
     batch = Frames.read(frames)
     for frame in batch:
         loaded.check(frame)

@@ -194,8 +194,8 @@ def start(client: DaemonClient, workers: int) -> None:
     """Start a daemon that does not run, and wait until processes can be submitted to it."""
     broker.sweep(client.profile)
     client.start_daemon(workers)
-    supervisor.quieten(client)
     broker.await_address(client.profile)
+    supervisor.quieten(client)
 
 
 def stop(client: DaemonClient) -> None:

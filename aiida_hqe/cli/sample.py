@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import Field
 
+from aiida_hqe.cli.device import DEVICE
 from aiida_hqe.cli.limits import SEED, a_committee, whole_campaign
 from aiida_hqe.cli.progress import Bar
 from aiida_hqe.dynamics.settings import SamplingSettings
@@ -39,6 +40,7 @@ class SystemFile(Settings):
 @click.option("--trust", metavar="FORCE", help="Stop at this force disagreement, such as '1 eV/angstrom'.")
 @click.option("--start", type=FILE, help="Go on from this assembly (.h5) instead of preparing the system.")
 @click.option("--final", type=FILE, help="Write the assembly at the end (.h5), to go on from.")
+@DEVICE
 @click.pass_context
 def sample(
     ctx: click.Context,
@@ -49,6 +51,7 @@ def sample(
     trust: str | None,
     start: Path | None,
     final: Path | None,
+    device: str,
 ) -> None:
     """Prepare SYSTEM (a YAML file with the sections system and sampling) and sample it, the QM region driven by COMMITTEE.
 
@@ -66,11 +69,11 @@ def sample(
     check_apart(output, final, "that of --final")
     check_apart(output, start, "that of --start")
     limit = None if trust is None else _force(trust)
-    driver = _load(committee, settings.sampling.precision)
+    driver = _load(committee, settings.sampling.precision, device)
     seed = settings.seed if seed is None else seed
     try:
         _check_steps(settings.sampling)
-        assembly = _prepared(settings, system.parent, seed, driver) if start is None else _read(start)
+        assembly = _prepared(settings, system.parent, seed, driver) if start is None else _read(start, settings)
     except InputError as error:
         raise error if error.key is None else found.located(error) from error
     from aiida_hqe.dynamics.sample import sample as run
@@ -96,10 +99,12 @@ def sample(
         ctx.exit(1)
 
 
-def _read(start: Path) -> Assembly:
+def _read(start: Path, settings: SystemFile) -> Assembly:
     from aiida_hqe.qmmm.assembly import Assembly
 
-    return Assembly.read(start)
+    assembly = Assembly.read(start)
+    _check_bias(settings, assembly)
+    return assembly
 
 
 def _prepared(settings: SystemFile, directory: Path, seed: int, driver: Committee | None) -> Assembly:
@@ -108,10 +113,16 @@ def _prepared(settings: SystemFile, directory: Path, seed: int, driver: Committe
     from aiida_hqe.qmmm.setup import build
 
     built = build(settings.system, directory)
+    _check_bias(settings, built)
     if driver is not None:
         driver.check(built.frame())
     with Bar("preparing") as bar:
         return prepare(built, settings.sampling, seed, progress=bar.reach)
+
+
+def _check_bias(settings: SystemFile, assembly: Assembly) -> None:
+    if settings.sampling.bias is not None:
+        settings.sampling.bias.check(assembly.n_atoms)
 
 
 def _check_steps(sampling: SamplingSettings) -> None:
@@ -122,12 +133,12 @@ def _check_steps(sampling: SamplingSettings) -> None:
         )
 
 
-def _load(path: Path | None, precision: str) -> Committee | None:
+def _load(path: Path | None, precision: str, device: str) -> Committee | None:
     if path is None:
         return None
     from aiida_hqe.potentials.committee import Committee
 
-    return Committee.load(a_committee(path)).replace(precision=precision)
+    return Committee.load(a_committee(path)).replace(precision=precision, device=device)
 
 
 def _force(text: str) -> float:

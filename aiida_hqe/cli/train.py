@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import Field
 
-from aiida_hqe.cli.limits import SEED
+from aiida_hqe.cli.device import DEVICE
+from aiida_hqe.cli.limits import MEMBERS, SEED
 from aiida_hqe.cli.progress import Bar
 from aiida_hqe.errors import InputError
 from aiida_hqe.potentials.settings import PotentialSettings
@@ -36,13 +37,14 @@ class TrainFile(Settings):
 @click.argument("frames", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Where to write the committee (.safetensors).")
 @click.option("--settings", "settings_file", type=FILE, help="Settings file (YAML): potential, training, confidence.")
-@click.option("--members", type=click.IntRange(min=2), help="Size of the committee.  [default: 4]")
+@click.option("--members", type=click.IntRange(min=2, max=MEMBERS), help="Size of the committee.  [default: 4]")
 @click.option(
     "--seed", type=click.IntRange(min=0, max=SEED), default=1, show_default=True, help="Seed of weights and batches."
 )
+@DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def train(
-    frames: Path, output: Path, settings_file: Path | None, members: int | None, seed: int, as_json: bool
+    frames: Path, output: Path, settings_file: Path | None, members: int | None, seed: int, device: str, as_json: bool
 ) -> None:
     """Train a committee on the labelled FRAMES (.xyz or .h5), on whatever levels they hold.
 
@@ -51,15 +53,17 @@ def train(
     from aiida_hqe.campaign import document
     from aiida_hqe.cli.journal import check_output
     from aiida_hqe.frames import Frames
+    from aiida_hqe.potentials.device import find
 
     settings = document.read(settings_file, TrainFile) if settings_file else TrainFile()
     if members is not None:
         settings = settings.model_copy(update={"training": settings.training.model_copy(update={"members": members})})
     check_output(output, (".safetensors",))
+    find(device)
     batch = Frames.read(frames).unique()
     _check_labels(frames, batch)
     training_set, held_out = split(batch, settings)
-    committee = train_committee(training_set, settings, seed)
+    committee = train_committee(training_set, settings, seed, device)
     calibration = calibrate(committee, held_out, settings.confidence)
     if calibration is not None:
         committee = committee.replace(calibration=calibration.model_dump(mode="json"))
@@ -92,7 +96,7 @@ def split(frames: Frames, settings: TrainFile) -> tuple[Frames, Frames]:
     return type(frames)(parts[0]), type(frames)(parts[1])
 
 
-def train_committee(frames: Frames, settings: TrainFile, seed: int) -> Committee:
+def train_committee(frames: Frames, settings: TrainFile, seed: int, device: str = "cpu") -> Committee:
     """Every member, one after the other, with progress on standard error."""
     from aiida_hqe.baseline.baseline import with_baseline
     from aiida_hqe.potentials.committee import Committee
@@ -107,10 +111,16 @@ def train_committee(frames: Frames, settings: TrainFile, seed: int) -> Committee
                 bar.reach(member * epochs + epoch, members * epochs)
 
             one, _ = train_member(
-                frames, settings.potential, settings.training, member=member, seed=seed, progress=progress
+                frames,
+                settings.potential,
+                settings.training,
+                member=member,
+                seed=seed,
+                progress=progress,
+                device=device,
             )
             trained.append(one)
-    return Committee.merge(trained)
+    return Committee.merge(trained).replace(device=device)
 
 
 def calibrate(committee: Committee, held_out: Frames, confidence: float) -> Calibration | None:

@@ -11,7 +11,6 @@ import numpy as np
 import openmm
 
 from aiida_hqe.dynamics.settings import BiasSettings
-from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats
 from aiida_hqe.units import BOLTZMANN, KJ_PER_MOL, NM
 
@@ -39,12 +38,7 @@ class Bias:
     """
 
     def __init__(self, settings: BiasSettings, temperature: float, n_atoms: int, periodic: bool) -> None:
-        outside = sorted({atom for pair in settings.distances for atom in pair if atom >= n_atoms})
-        if outside:
-            raise InputError(
-                f"atoms 0 to {n_atoms - 1} were expected in the biased distances (got {outside}): correct them",
-                "sampling.bias.distances",
-            )
+        settings.check(n_atoms)
         self.settings = settings
         self._kt = BOLTZMANN * temperature
         self.force = openmm.CustomCVForce(self._expression())

@@ -96,13 +96,13 @@ class Checkpoint:
             )
 
 
-def key_of(arrays: Mapping[str, Floats | None], facts: Mapping[str, Any]) -> str:
+def key_of(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
     """Hash of what a run was asked to do."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name in sorted(arrays):
         array = arrays[name]
-        digest.update(f"{name} {None if array is None else array.shape}".encode())
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

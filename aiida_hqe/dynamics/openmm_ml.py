@@ -38,14 +38,18 @@ class CommitteePotentialFactory(MLPotentialImplFactory):
     """What OpenMM-ML asks for a potential called ``hqe``."""
 
     def createImpl(self, name: str, **args: Any) -> CommitteePotential:
-        """The potential of ``committee``, a file or a `Committee`; ``precision`` is float32 or float64."""
+        """The potential of ``committee``, a file or a `Committee`; ``precision`` is float32 or float64.
+
+        ``device`` is where it computes, as of `Committee`.
+        """
         committee = args.get("committee")
         if committee is None:
             raise InputError(
                 f"a committee was expected (got none): MLPotential({name!r}, committee='FILE.safetensors')"
             )
         loaded = committee if isinstance(committee, Committee) else Committee.load(Path(committee))
-        return CommitteePotential(loaded.replace(precision=args.get("precision", "float32")))
+        places = {"precision": args.get("precision", "float32"), "device": args.get("device", loaded.device)}
+        return CommitteePotential(loaded.replace(**places))
 
 
 class CommitteePotential(MLPotentialImpl):

@@ -17,7 +17,7 @@ from aiida_hqe.dynamics.driver import Driver, Evaluation
 from aiida_hqe.dynamics.region import RegionForce
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.dynamics.simulation import Simulation
-from aiida_hqe.errors import ConvergenceError, HQEError, IntegrityError
+from aiida_hqe.errors import ConvergenceError, DeviceError, HQEError, IntegrityError
 from aiida_hqe.frames import Floats, Frame, Frames, Scalar
 from aiida_hqe.qmmm.assembly import Assembly
 
@@ -94,10 +94,11 @@ def sample(
         The checkpoint is damaged, or of another platform or version of OpenMM.
     ConvergenceError
         A run of the force field alone exploded.
+    DeviceError
+        The GPU on which the committee computes failed.
     """
-    log = _Log.open(
-        checkpoint, _key(assembly, sampling, [seed, steps, interval, trust_disagreement, committee is None])
-    )
+    asked = [seed, steps, interval, trust_disagreement, committee is None]
+    log = _Log.open(checkpoint, _key(assembly, sampling, asked))
     total = steps * sampling.walkers
     walker = None
     for number in range(len(log.finished), sampling.walkers):
@@ -114,9 +115,11 @@ def sample(
 
 
 def _key(assembly: Assembly, sampling: SamplingSettings, asked: Sequence[Any]) -> str:
-    arrays = {"positions": assembly.positions, "velocities": assembly.velocities, "box": assembly.box}
-    facts = {"asked": asked, "sampling": sampling.model_dump(mode="json"), "system": assembly.system}
-    return key_of(arrays, facts)
+    """Hash of all that the run is asked to do, and of the whole assembly: also of its division into regions and cores."""
+    entries = {field.name: getattr(assembly, field.name) for field in dataclasses.fields(assembly)}
+    arrays = {name: value for name, value in entries.items() if isinstance(value, np.ndarray)}
+    said = {name: value for name, value in entries.items() if name not in arrays}
+    return key_of(arrays, {"asked": asked, "sampling": sampling.model_dump(mode="json"), "assembly": said})
 
 
 class _Log:
@@ -256,6 +259,8 @@ class _Walker:
         try:
             assert self._driver is not None
             return self._distrust(self._driver.evaluate(self._assembly.frame(*self._simulation.positions())))
+        except DeviceError:
+            raise
         except HQEError as error:
             return f"the geometry broke after {self.done} steps: {' '.join(str(error).split())}"
 
@@ -267,6 +272,8 @@ class _Walker:
             raise ConvergenceError(
                 f"stable dynamics were expected (got: {cause}): shorten sampling.timestep or equilibrate longer"
             ) from error
+        if isinstance(cause, DeviceError):
+            raise cause from error
         self.reason = f"the run broke after {self.done} steps: {' '.join(str(cause).split())}"
 
     def _distrust(self, evaluation: Evaluation) -> str | None:
@@ -290,7 +297,7 @@ class _Walker:
             frame.check_geometry()
             frame = self._watched(frame)
         except (HQEError, openmm.OpenMMException) as error:
-            if self._force is None:
+            if self._force is None or isinstance(error, DeviceError):
                 raise
             self.reason = self.reason or f"the geometry broke after {self.done} steps: {' '.join(str(error).split())}"
             return

@@ -6,8 +6,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from aiida_hqe.errors import InputError
 from aiida_hqe.settings import Settings
 from aiida_hqe.units import Energy, Force, Length, Pressure, Rate, Temperature, Time
+
+MOST_STEPS = 10**9
+"""Half a microsecond of ML/MM dynamics, which is years of it."""
+
+MOST_FRAMES = 100_000
+"""Of one sampling step, which are some GB in memory."""
+
+HOTTEST = 10_000.0
+"""K; hotter than that, electrons are not in the ground state that labels are of."""
 
 
 class BiasSettings(Settings):
@@ -27,13 +37,13 @@ class BiasSettings(Settings):
     kind: Literal["harmonic", "metadynamics"] = "harmonic"
     distances: list[list[int]] = Field(min_length=1)
     signs: list[Literal[-1, 1]] | None = None
-    centre: Length | None = None
-    width: Length = Field(0.1, gt=0)
-    lower: Length | None = None
-    upper: Length | None = None
-    height: Energy = Field(0.01, gt=0)
-    bias_factor: float = Field(10.0, gt=1)
-    every: int = Field(100, ge=1)
+    centre: Length | None = Field(None, ge=-1000, le=1000)
+    width: Length = Field(0.1, ge=0.001, le=100)
+    lower: Length | None = Field(None, ge=-1000, le=1000)
+    upper: Length | None = Field(None, ge=-1000, le=1000)
+    height: Energy = Field(0.01, gt=0, le=100)
+    bias_factor: float = Field(10.0, gt=1, le=1e9)
+    every: int = Field(100, ge=1, le=MOST_STEPS)
 
     @model_validator(mode="after")
     def _complete(self) -> BiasSettings:
@@ -46,6 +56,23 @@ class BiasSettings(Settings):
         if self.kind == "metadynamics" and (self.lower is None or self.upper is None or self.lower >= self.upper):
             raise ValueError("lower below upper was expected for metadynamics: give the range of the coordinate")
         return self
+
+    def check(self, n_atoms: int) -> None:
+        """See that a system of so many atoms has those of the coordinate.
+
+        Raises
+        ------
+        InputError
+            There is no such atom.
+        """
+        for position, pair in enumerate(self.distances):
+            outside = [atom for atom in pair if atom >= n_atoms]
+            if outside:
+                raise InputError(
+                    f"an atom from 0 to {n_atoms - 1} was expected, because the assembly holds {n_atoms} (got {outside[0]}):"
+                    " count from 0, water that was added included",
+                    f"sampling.bias.distances.{position}",
+                )
 
 
 class SamplingSettings(Settings):
@@ -78,26 +105,34 @@ class SamplingSettings(Settings):
         Of OpenMM; ``auto`` is the fastest one there is. Runs on one CPU thread repeat bit by bit, on several they do not.
     constraints
         Bonds kept rigid in the MM region (the QM region is always flexible).
+
+    Upper limits are those that no simulation comes near: a number beyond them is a slip of the unit or of the keyboard.
     """
 
     ensemble: Literal["nvt", "npt", "nve"] = "nvt"
-    temperature: Temperature = Field(300.0, gt=0)
-    pressure: Pressure = 1.0
-    friction: Rate = Field(0.001, gt=0)
-    timestep: Time = Field(0.5, gt=0)
-    walkers: int = Field(1, ge=1)
-    steps: int = Field(2000, ge=1)
-    interval: int = Field(20, ge=1)
-    initial_steps: int = Field(5000, ge=1)
-    initial_frames: int = Field(24, ge=1)
-    initial_temperature: Temperature | None = None
-    equilibration_steps: int = Field(2000, ge=0)
-    nonbonded_cutoff: Length = Field(9.0, gt=0)
+    temperature: Temperature = Field(300.0, gt=0, le=HOTTEST)
+    pressure: Pressure = Field(1.0, ge=-1e4, le=1e6)
+    friction: Rate = Field(0.001, gt=0, le=10)
+    timestep: Time = Field(0.5, gt=0, le=10)
+    walkers: int = Field(1, ge=1, le=1000)
+    steps: int = Field(2000, ge=1, le=MOST_STEPS)
+    interval: int = Field(20, ge=1, le=MOST_STEPS)
+    initial_steps: int = Field(5000, ge=1, le=MOST_STEPS)
+    initial_frames: int = Field(24, ge=1, le=MOST_FRAMES)
+    initial_temperature: Temperature | None = Field(None, gt=0, le=HOTTEST)
+    equilibration_steps: int = Field(2000, ge=0, le=MOST_STEPS)
+    nonbonded_cutoff: Length = Field(9.0, gt=0, le=1000)
     constraints: Literal["none", "hbonds"] = "hbonds"
-    ewald_tolerance: float = Field(5e-4, gt=0)
-    trust_factor: float = Field(10.0, gt=1)
-    minimize_tolerance: Force = Field(0.05, gt=0)
+    ewald_tolerance: float = Field(5e-4, ge=1e-8, le=0.1)
+    trust_factor: float = Field(10.0, gt=1, le=1e9)
+    minimize_tolerance: Force = Field(0.05, gt=0, le=1000)
     bias: BiasSettings | None = None
-    committee_interval: int = Field(1, ge=1)
+    committee_interval: int = Field(1, ge=1, le=MOST_STEPS)
     precision: Literal["float32", "float64"] = "float32"
     platform: Literal["auto", "CPU", "Reference", "CUDA", "OpenCL"] = "auto"
+
+    @model_validator(mode="after")
+    def _fit_in_memory(self) -> SamplingSettings:
+        if self.walkers * self.steps > MOST_FRAMES * self.interval:
+            raise ValueError(f"at most {MOST_FRAMES} kept frames, walkers times steps by interval,")
+        return self

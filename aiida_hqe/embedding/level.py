@@ -25,19 +25,19 @@ class Environment(Settings):
     density_fit: bool = False
     xc_library: Literal["libxc", "xcfun"] = "libxc"
     dispersion: Literal["d3bj", "d4"] | None = None
-    charge_radius: Length | None = Field(None, gt=0)
+    charge_radius: Length | None = Field(None, gt=0, le=10)
 
 
 class Shells(Settings):
     """Virtual space truncated by concentric localization after a number of shells."""
 
-    shells: int = Field(ge=1)
+    shells: int = Field(ge=1, le=100)
 
 
 class Threshold(Settings):
     """Virtual space truncated where the MP2 energy of the next shell falls below a threshold."""
 
-    threshold: Energy
+    threshold: Energy = Field(ge=0, le=100)
 
 
 class CoreMethod(Settings):
@@ -51,13 +51,13 @@ class CoreMethod(Settings):
     frozen_core: bool = False
     density_fit: bool = False
     virtuals: Literal["full"] | Shells | Threshold = "full"
-    lno_threshold: float = Field(1e-6, ge=0)
+    lno_threshold: float = Field(1e-6, ge=0, le=1)
 
 
 class LevelShift(Settings):
     """Projector mu S D_B S with mu in hartree."""
 
-    level_shift: float = Field(gt=0)
+    level_shift: float = Field(gt=0, le=1e10)
 
 
 class Embedding(Settings):

@@ -26,7 +26,7 @@ def build_molecule(frame: Frame, basis: str) -> Any:
     Raises
     ------
     InputError
-        Atoms overlap, the basis is unknown or lacks an element, or it is linearly dependent.
+        Atoms overlap, the basis is unknown, lacks an element, is linearly dependent or too small for the electrons.
     """
     frame.check_geometry()
     if not basis.strip():
@@ -50,6 +50,12 @@ def build_molecule(frame: Frame, basis: str) -> Any:
             " choose a basis that covers the elements, such as def2-svp",
             "environment.basis",
         ) from error
+    if max(mol.nelec) > mol.nao:
+        raise InputError(
+            f"a basis of at least {max(mol.nelec)} functions was expected for {mol.nelectron} electrons (got {basis!r} with"
+            f" {mol.nao}): correct the charge, or choose a larger basis",
+            "environment.basis",
+        )
     smallest = float(np.linalg.eigvalsh(mol.intor_symmetric("int1e_ovlp"))[0])
     if smallest < LINEAR_DEPENDENCE:
         raise InputError(

@@ -63,6 +63,9 @@ CHECKPOINT = "sample.checkpoint"
 PROGRESS = "progress.json"
 """Counter that a running job rewrites: ``{"done": 3, "total": 24}``."""
 
+DEVICE = "HQE_DEVICE"
+"""Environment variable with the device on which the networks of a job compute (`aiida_hqe.potentials.device`)."""
+
 LOCK = "lock"
 """Held by the process that runs the job in a directory."""
 
@@ -98,11 +101,14 @@ class Status(Settings):
     error_kind, message
         Branch of the error tree and its one line, where the job failed.
     cause
-        What the job ran out of, where that is known: ``walltime``, ``memory`` or ``disk``.
+        What the job ran out of, where that is known: ``walltime``, ``memory`` or ``disk``; ``device`` where its GPU was missing
+        or failed.
     seconds, peak_memory
         Wall time (s) and peak resident memory (MB) of the job.
     threads
         Threads that the job was given; ``None`` in what an earlier version wrote.
+    device
+        Where its networks computed; ``None`` where none did.
     versions
         Versions of the packages that made the numbers.
     counts
@@ -116,10 +122,11 @@ class Status(Settings):
     state: Literal["finished", "partial", "untrusted", "failed"]
     error_kind: str | None = None
     message: str | None = None
-    cause: Literal["walltime", "memory", "disk"] | None = None
+    cause: Literal["walltime", "memory", "disk", "device"] | None = None
     seconds: float = 0.0
     peak_memory: float = 0.0
     threads: int | None = None
+    device: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     counts: dict[str, float] = Field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from aiida_hqe.errors import HQEError, ResourceError, error_kind
+from aiida_hqe.errors import DeviceError, HQEError, ResourceError, error_kind
 from aiida_hqe.jobs import files
 from aiida_hqe.jobs.deadline import Watchdog
 from aiida_hqe.writing import FULL
@@ -63,7 +63,7 @@ def attempt(name: str, directory: Path) -> tuple[files.Status, int]:
         return job(directory), 0
     except HQEError as error:
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
-        return failure(error, "disk" if full else None)
+        return failure(error, "disk" if full else "device" if isinstance(error, DeviceError) else None)
     except MemoryError:
         lack = "out of memory: give the job more, or choose a smaller core, batch or basis"
         return failure(ResourceError(lack), "memory")
@@ -126,6 +126,11 @@ def threads() -> int:
     """Threads that this process was given by ``OMP_NUM_THREADS``; all that it may run on, where that says nothing."""
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+
+
+def device() -> str:
+    """Name of the device on which the networks of this job compute."""
+    return os.environ.get(files.DEVICE) or "cpu"
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from aiida_hqe import hdf5
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
-from aiida_hqe.jobs.main import report_progress
+from aiida_hqe.jobs.main import device, report_progress
 from aiida_hqe.predictions import Prediction, Residuals
 from aiida_hqe.residuals import write_residuals
 from aiida_hqe.selection.residuals import joined, labelled_alike, residuals
@@ -29,10 +29,13 @@ def run(directory: Path) -> files.Status:
         A frame is not of the kind the committee is for.
     IntegrityError
         The committee file is damaged.
+    DeviceError
+        The device is not there, or fails.
     """
     from aiida_hqe.potentials.committee import Committee
+    from aiida_hqe.potentials.device import describe
 
-    committee = Committee.load(directory / files.COMMITTEE)
+    committee = Committee.load(directory / files.COMMITTEE).replace(device=device())
     frames = Frames.read(directory / files.FRAMES)
     judged = committee.n_members > 1 and labelled_alike(frames)
     predictions: list[Prediction] = []
@@ -49,4 +52,5 @@ def run(directory: Path) -> files.Status:
         write_residuals(directory / files.PREDICTIONS, joined(parts))
     else:
         hdf5.write_predictions(directory / files.PREDICTIONS, predictions)
-    return files.Status(state="finished", counts={"frames": len(frames), "members": committee.n_members})
+    counts = {"frames": len(frames), "members": committee.n_members}
+    return files.Status(state="finished", device=describe(committee.device), counts=counts)

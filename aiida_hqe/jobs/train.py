@@ -9,7 +9,7 @@ from typing import Any
 from aiida_hqe.baseline.baseline import with_baseline
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
-from aiida_hqe.jobs.main import report_progress
+from aiida_hqe.jobs.main import device, report_progress
 
 
 def run(directory: Path) -> files.Status:
@@ -21,12 +21,16 @@ def run(directory: Path) -> files.Status:
         Frames or settings are wrong.
     DivergenceError
         A loss became NaN; members finished before, and the last good state of this one, are kept in the result file.
+    DeviceError
+        The device is not there, or fails; members finished before are kept.
     """
     from aiida_hqe.potentials.committee import Committee
+    from aiida_hqe.potentials.device import describe, find
     from aiida_hqe.training.fit import DivergenceError
     from aiida_hqe.training.train import train_member
 
     settings = files.read_settings(directory, files.SETTINGS, files.TrainJob)
+    place = find(device())
     frames = with_baseline(Frames.read(directory / files.FRAMES), settings.potential.baseline)
     path = directory / files.COMMITTEE
     initial = Committee.load(path) if path.is_file() else None
@@ -47,6 +51,7 @@ def run(directory: Path) -> files.Status:
                 seed=settings.seed,
                 initial=initial,
                 progress=progress,
+                device=place,
             )
         except DivergenceError as error:
             kept = error.committee
@@ -57,4 +62,5 @@ def run(directory: Path) -> files.Status:
         histories.append(history)
         Committee.merge(trained).save(directory / files.TRAINED)
         (directory / files.HISTORY).write_text(json.dumps(histories, sort_keys=True) + "\n")
-    return files.Status(state="finished", counts={"members": len(trained), "frames": len(frames)})
+    counts = {"members": len(trained), "frames": len(frames)}
+    return files.Status(state="finished", device=describe(place), counts=counts)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from aiida_hqe.potentials.dense import is_dense
+from aiida_hqe.potentials.model import CHANNELS, curvature
 from aiida_hqe.potentials.settings import PotentialSettings
 
 FEW = 10
@@ -32,7 +33,7 @@ def is_batched(settings: PotentialSettings, atoms: int) -> bool:
 
 
 class BatchedPaiNN:
-    """A network as a function of positions (B, n, 3), potential (B, n) and field (B, n, 3): energies (B,), as of `Potential`.
+    """A network as a function of what `Potential` takes: energies (B,).
 
     Parameters
     ----------
@@ -48,13 +49,13 @@ class BatchedPaiNN:
         self, settings: PotentialSettings, charge: float, state: Mapping[str, Tensor], numbers: Sequence[int]
     ) -> None:
         self.settings, self.charge, self.n = settings, charge, len(numbers)
-        self._state, self._atoms = state, torch.tensor(numbers)
         weight, bias = (state[f"representation.filter_net.{part}"] for part in ("weight", "bias"))
+        self._state, self._atoms = state, torch.tensor(numbers, device=weight.device)
         self._filters = torch.cat([weight, bias[:, None]], dim=1).view(
             settings.interactions, 3, settings.features, weight.shape[1] + 1
         )
 
-    def __call__(self, positions: Tensor, potential: Tensor, field: Tensor) -> Tensor:
+    def __call__(self, positions: Tensor, potential: Tensor, field: Tensor, *rest: Tensor) -> Tensor:
         """Energies (B,) in eV."""
         radial, per_distance = self._radial(positions)
         places = positions.transpose(1, 2).contiguous()
@@ -69,7 +70,16 @@ class BatchedPaiNN:
         if self.settings.latent_charges:
             charges = self._network("charges", scalars).view(len(potential), self.n)
         charges = charges + (self.charge - charges.sum(1, keepdim=True)) / self.n
-        return energies + (charges * potential).sum(1)
+        energies = energies + (charges * potential).sum(1)
+        return energies if vectors is None or not rest else energies + self._of_close(scalars, vectors, *rest)
+
+    def _of_close(self, scalars: Tensor, vectors: Tensor, close: Tensor) -> Tensor:
+        """Energies (B,) of the network's contact with what is close by (B, n, 6), and of quadrupoles in its curvature."""
+        c, f, batch = CHANNELS, self.settings.features, len(close)
+        axes = (self._state["axes.weight"] @ vectors.reshape(f, -1)).view(2 * c, batch, 3, self.n)
+        a, b = (part.permute(1, 3, 2, 0) for part in axes.split(c))
+        products = torch.cat([(a * (curvature(close) @ b)).sum(2), close[..., :1]], dim=2)
+        return (self._network("amplitudes", scalars).view(c + 1, batch, self.n).permute(1, 2, 0) * products).sum((1, 2))
 
     def _radial(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Radial functions of all pairs times the cutoff function, with that behind them (G + 1, B n n), and all by distance."""
@@ -77,7 +87,7 @@ class BatchedPaiNN:
         offsets, widths = (
             self._state[f"representation.radial_basis.{name}"][:, None] for name in ("offsets", "widths")
         )
-        same = torch.eye(self.n, dtype=positions.dtype)
+        same = torch.eye(self.n, dtype=positions.dtype, device=positions.device)
         vectors = positions[:, None, :] - positions[:, :, None]
         d = ((vectors**2).sum(-1) + same).sqrt().reshape(1, -1)
         inside = (d < cutoff) * (1.0 - same).reshape(1, -1).repeat(1, len(positions))

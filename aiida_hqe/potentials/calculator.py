@@ -20,7 +20,8 @@ class CommitteeCalculator(InCharges):
     Parameters
     ----------
     committee
-        The committee; its charge and spin are those of the atoms.
+        The committee; its charge and spin are those of the atoms. It computes on its own device: that of
+        ``Committee.load(path).replace(device="cuda")`` on a GPU.
     mm_positions, mm_charges, mm_numbers
         Point charges, (n_mm, 3) angstrom and (n_mm,) e, and their elements; none by default. A committee of ``mm-elements``, and
         one upon GFN-xTB in the charges, need the elements.

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from aiida_hqe.baseline.baseline import Baseline, evaluate
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials import storage
+from aiida_hqe.potentials.device import CPU, find
 from aiida_hqe.potentials.member import LEVELS, LevelName, Member
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.stack import Precision, Stack
@@ -76,11 +78,15 @@ class Committee:
     precision
         Of the networks in `evaluate`, that is in dynamics: single precision takes half the time, and its forces are within
         about 1e-5 eV/angstrom of the others. `predict` is always in double precision. Not part of the committee's file.
+    device
+        Where the networks compute: ``cpu``, ``cuda``, or ``cuda:1`` and so on. Not part of the committee's file either.
 
     Raises
     ------
     InputError
         No member, or a member number twice.
+    DeviceError
+        There is no such device.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class Committee:
         ranges: Mapping[str, Any] | None = None,
         calibration: Mapping[str, Any] | None = None,
         precision: Precision = "float64",
+        device: str | torch.device = CPU,
     ) -> None:
         self.members: tuple[Member, ...] = tuple(sorted(members, key=lambda member: member.number))
         numbers = [member.number for member in self.members]
@@ -110,6 +117,7 @@ class Committee:
         self.ranges = dict(ranges or {})
         self.calibration = None if calibration is None else dict(calibration)
         self.precision: Precision = precision
+        self.device = find(device)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied or pickled: everything but the recorded graphs, which are made anew."""
@@ -155,8 +163,9 @@ class Committee:
 
     def replace(self, **changes: Any) -> Committee:
         """A copy with `changes` of the constructor's arguments."""
-        names = ("members", "settings", "learn", "elements", "charge", "spin", "ranges", "calibration", "precision")
-        return Committee(**{name: getattr(self, name) for name in names} | changes)
+        names = ("members", "settings", "learn", "elements", "charge", "spin", "ranges", "calibration")
+        same = {name: getattr(self, name) for name in (*names, "precision", "device")}
+        return Committee(**same | changes)
 
     def alone(self, number: int) -> Committee:
         """One member by itself, counted from 0 and on from the start: a surface of its own that dynamics can follow cheaply."""
@@ -238,7 +247,7 @@ class Committee:
     @functools.cached_property
     def _stack(self) -> Stack:
         """All levels, in double precision."""
-        return Stack(self.members, self._known(LEVELS), self.settings, self.charge, self.learn)
+        return Stack(self.members, self._known(LEVELS), self.settings, self.charge, self.learn, device=self.device)
 
     @functools.cached_property
     def _driver(self) -> Stack:
@@ -246,7 +255,7 @@ class Committee:
         levels = self._known({self.force_level, "target"})
         if self.precision == "float64" and levels == self._known(LEVELS):
             return self._stack
-        return Stack(self.members, levels, self.settings, self.charge, self.learn, self.precision)
+        return Stack(self.members, levels, self.settings, self.charge, self.learn, self.precision, self.device)
 
     def _known(self, levels: Iterable[LevelName]) -> list[LevelName]:
         return [level for level in LEVELS if level in levels and level in self.levels]

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from aiida_hqe.potentials.graph import Function
-from aiida_hqe.potentials.model import describe
+from aiida_hqe.potentials.model import CHANNELS, curvature, describe
 from aiida_hqe.potentials.settings import PotentialSettings
 
 State = Mapping[str, Tensor]
@@ -62,7 +62,8 @@ class DensePaiNN:
         floating = [name for name, tensor in states[0].items() if tensor.is_floating_point()]
         self._weights = {name: torch.stack([state[name].double() for state in states]).to(dtype) for name in floating}
         self._transposed = {name: w.transpose(1, 2).contiguous() for name, w in self._weights.items() if w.dim() == 3}
-        atoms, rows = torch.tensor(numbers), ("embedding", "potential_embedding", "field_embedding")
+        atoms = torch.tensor(numbers, device=self._weights["scale"].device)
+        rows = ("embedding", "potential_embedding", "field_embedding")
         self._scalar, self._per_potential, self._per_field = (
             self._weights[f"representation.{row}.weight"][:, atoms].contiguous() for row in rows
         )
@@ -70,51 +71,71 @@ class DensePaiNN:
         joined = torch.cat([filters[0], filters[1][..., None]], dim=-1)
         self._filters = joined.reshape(self.k, settings.interactions, 3, settings.features, -1)
         self._radial = _Radial(settings.cutoff, self.n, states[0])
+        self._join([*["energy"], *["charges"] * settings.has_charges, *["amplitudes"] * settings.has_short_range])
 
     def functions(self, levels: Sequence[Tensor | None]) -> Function:
-        """Function of positions (n, 3), potential (n,) and field (n, 3), all in double precision.
+        """Function of positions (n, 3), potential (n,), field (n, 3) and perhaps what is close by (n, 6), in double precision.
 
-        It gives energies (K, L) and their derivatives (K, L, n, 3), (K, L, n) and (K, L, n, 3). Each of the L `levels` is
-        ``None``, for the networks as they are, or weights (K, D) of a difference to add.
+        It gives energies (K, L) and their derivatives (K, L, n, 3), (K, L, n), (K, L, n, 3) and (K, L, n, 6). Each of the L
+        `levels` is ``None``, for the networks as they are, or weights (K, D) of a difference to add.
         """
 
-        def function(positions: Tensor, potential: Tensor, field: Tensor) -> tuple[Tensor, ...]:
+        def function(positions: Tensor, *seen: Tensor) -> tuple[Tensor, ...]:
             radial, slope, directions, distances = self._radial(positions)
-            leaves = [self._leaf(tensor) for tensor in (radial, directions, potential, field)]
+            leaves = [self._leaf(tensor) for tensor in (radial, directions, *seen)]
             energies, scalars = self._energies(*leaves)
             descriptors = describe(scalars, leaves[2], self.settings)
             parts = []
             for weights in levels:
                 found = energies if weights is None else energies + (descriptors * weights).sum(1)
                 gradients = torch.autograd.grad(found.sum(), leaves, retain_graph=True, materialize_grads=True)
-                by_radial, by_directions, by_potential, by_field = (tensor.double() for tensor in gradients)
+                by_radial, by_directions, *by_seen = (tensor.double() for tensor in gradients)
                 along = (by_radial * slope).sum(1).view(self.k, self.n, self.n, 1)
                 across = (by_directions * directions).sum(-1, keepdim=True)
                 by_vectors = along * directions + (by_directions - across * directions) / distances[..., None]
                 by_positions = by_vectors.sum(1) - by_vectors.sum(2)
-                parts.append((found.detach().double(), by_positions, by_potential, by_field))
+                parts.append((found.detach().double(), by_positions, *by_seen))
             return tuple(torch.stack(tensors, dim=1) for tensors in zip(*parts, strict=True))
 
         return function
+
+    def _join(self, names: Sequence[str]) -> None:
+        """Make one network ``readout`` of several of two layers each that read the same."""
+        for layer, gather in ((0, _side_by_side), (1, _block_diagonal)):
+            self._transposed[f"readout.{layer}.weight"] = gather(
+                [self._transposed[f"{n}.{layer}.weight"] for n in names]
+            )
+            self._weights[f"readout.{layer}.bias"] = _side_by_side([self._weights[f"{n}.{layer}.bias"] for n in names])
 
     def _leaf(self, tensor: Tensor) -> Tensor:
         """One copy of `tensor` for each network, so that each has its own derivatives."""
         return tensor.detach().to(self.dtype).expand(self.k, *tensor.shape).clone().requires_grad_()
 
-    def _energies(self, radial: Tensor, directions: Tensor, potential: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+    def _energies(
+        self, radial: Tensor, directions: Tensor, potential: Tensor, field: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Energies (K,) and scalar features (K, n, F)."""
         scalars, vectors = self._start(potential, field)
         for layer in range(self.settings.interactions):
             scalars, vectors = self._interact(layer, scalars, vectors, radial, directions)
             scalars, vectors = self._mix(layer, scalars, vectors)
-        energies = self._weights["scale"] * self._network("energy", scalars).squeeze(2).sum(1)
+        found = self._network("readout", scalars)
+        energies = self._weights["scale"] * found[..., 0].sum(1)
         if self.settings.environment == "blind":
             return energies, scalars
-        charges = torch.zeros_like(potential)
-        if self.settings.latent_charges:
-            charges = self._network("charges", scalars).squeeze(2)
+        charges = found[..., 1] if self.settings.latent_charges else torch.zeros_like(potential)
         charges = charges + (self.charge - charges.sum(1, keepdim=True)) / self.n
-        return energies + (charges * potential).sum(1), scalars
+        energies = energies + (charges * potential).sum(1)
+        return energies + self._of_close(found[..., 2:], vectors, *rest) if rest else energies, scalars
+
+    def _of_close(self, amplitudes: Tensor, vectors: Tensor, close: Tensor) -> Tensor:
+        """Energies (K,) of the networks' contact with what is close by (K, n, 6), and of quadrupoles in its curvature."""
+        k, n, f, c = self.k, self.n, self.settings.features, CHANNELS
+        axes = torch.bmm(vectors.reshape(k, 3 * n, f), self._transposed["axes.weight"])
+        a, b = axes.view(k * n, 3, 2 * c).split(c, dim=2)
+        turned = torch.bmm(curvature(close).view(k * n, 3, 3), b)
+        products = (a * turned).sum(1).view(k, n, c)
+        return (amplitudes * torch.cat([products, close[..., :1]], dim=2)).sum((1, 2))
 
     def _start(self, potential: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
         """Scalar features (K, n, F) and vector features (K, n, 3, F) of atoms that have not met yet."""
@@ -163,7 +184,7 @@ class _Radial:
         self._offsets, self._widths = (
             state[f"representation.radial_basis.{name}"].double()[:, None] for name in ("offsets", "widths")
         )
-        self._same = torch.eye(n, dtype=torch.float64)
+        self._same = torch.eye(n, dtype=torch.float64, device=self._offsets.device)
 
     def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Functions and slopes (G + 1, n n), directions from i to j (n, n, 3), distances (n, n); an atom is at 1 from itself."""
@@ -215,6 +236,14 @@ class _Point(torch.autograd.Function):
         by_messages = torch.bmm(directions.reshape(k * n, n, 3), gradient).view(k, n, n, f)
         by_directions = torch.bmm(messages.view(k * n, n, f), gradient.transpose(1, 2)).view(k, n, n, 3)
         return by_messages * sources[:, None], (by_messages * filters).sum(1), by_directions
+
+
+def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts), dim=-1)
+
+
+def _block_diagonal(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack([torch.block_diag(*of_one) for of_one in zip(*parts, strict=True)])
 
 
 def _gather(sources: Tensor, filters: Tensor) -> Tensor:

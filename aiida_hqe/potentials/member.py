@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from aiida_hqe.frames import Floats, Ints
@@ -37,6 +38,10 @@ class Network:
         """Energy (eV) to add to the network's output for these atoms."""
         return float(sum(self.references[int(number)] for number in numbers))
 
+    def to(self, device: torch.device) -> Network:
+        """The same with its weights on `device`."""
+        return dataclasses.replace(self, state={name: tensor.to(device) for name, tensor in self.state.items()})
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Member:
@@ -58,6 +63,10 @@ class Member:
     seed: int
     networks: Mapping[LevelName, Network]
     summary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to(self, device: torch.device) -> Member:
+        """The same with all its weights on `device`."""
+        return dataclasses.replace(self, networks={level: one.to(device) for level, one in self.networks.items()})
 
 
 def fit_references(numbers: list[Ints], energies: Floats) -> dict[int, float]:

@@ -2,9 +2,14 @@ r"""`Potential`: a SchNetPack representation that sees the point charges, and wh
 
 .. math::
     E = s \sum_i \epsilon_i(R; \bar\phi, \mathcal{E}) + \sum_i q_i(R; \bar\phi, \mathcal{E}) \phi_i
+        + \sum_i (p_i c_{i0} + \Theta_i : C_i)
 
 with latent charges :math:`q_i` that add up to the total charge Q, and :math:`\bar\phi_i = \phi_i - \langle\phi\rangle`: a
-constant potential c changes the energy by exactly Q c. How potential and field enter is up to the representation
+constant potential c changes the energy by exactly Q c. Charges close by touch the density, by
+amounts :math:`p_i` of a contact :math:`c_{i0}`, and see quadrupoles :math:`\Theta_i = \sum_c t_{ic} a_{ic} b_{ic}^T` in the
+curvature :math:`C_i` of their potential (`aiida_hqe.potentials.close`): products of vectors a, b, linear in the vector
+features, with weights t that follow, as :math:`p_i`, from the scalar ones. All of these depend on :math:`R, \bar\phi,
+\mathcal{E}`. How potential and field enter is up to the representation
 (`aiida_hqe.potentials.representations`), and the energy is invariant under rotations and reflections. References of energy are
 added in `stack`.
 
@@ -20,9 +25,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aiida_hqe.potentials.close import BASIS
 from aiida_hqe.potentials.representations import KINDS, Pairs, Seen, build_representation
 from aiida_hqe.potentials.schnetpack_parts import build_mlp
 from aiida_hqe.potentials.settings import PotentialSettings
+
+CHANNELS = 8
+"""Products of vectors that make up a quadrupole; as many as features are no better."""
 
 
 class Potential(nn.Module):
@@ -45,9 +54,14 @@ class Potential(nn.Module):
         self.representation = build_representation(settings)
         self.energy = build_mlp(settings.features, 1, n_layers=2)
         self.charges = build_mlp(settings.features, 1, n_layers=2)
+        if settings.has_short_range:
+            self.axes = nn.Linear(settings.features, 2 * CHANNELS, bias=False)
+            self.amplitudes = build_mlp(settings.features, CHANNELS + 1, n_layers=2)
+            with torch.no_grad():
+                self.amplitudes[-1].weight.mul_(settings.first_response)
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor) -> Tensor:
+    def forward(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *rest: Tensor) -> Tensor:
         """Energies (B,) in eV of B configurations of the same n atoms.
 
         Parameters
@@ -56,44 +70,54 @@ class Potential(nn.Module):
             Atomic numbers (n,), the same for every configuration.
         positions, potential, field
             (B, n, 3) angstrom, (B, n) eV/e, (B, n, 3) eV/(e angstrom).
-        near
-            With ``mm-elements``: positions (B, M, 3), charges (B, M) and elements (B, M, any type) of the MM atoms.
+        rest
+            With ``short_range``: contact and curvature (B, n, 6), eV/e and eV/(e angstrom^2). With ``mm-elements``:
+            positions (B, M, 3), charges (B, M) and elements (B, M, any type) of the MM atoms.
         """
-        return self.with_descriptors(numbers, positions, potential, field, *near)[0]
+        return self.with_descriptors(numbers, positions, potential, field, *rest)[0]
 
     def with_descriptors(
-        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor
+        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *rest: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Energies (B,), and the descriptors (B, D) in which a difference is linear (`describe`)."""
-        scalars = self._scalars(numbers, positions, potential, field, *near)
+        scalars, vectors = self._features(numbers, positions, potential, field, *rest)
         energies = self.scale * self.energy(scalars).squeeze(-1).sum(1)
         if self.settings.environment != "blind":
             energies = energies + (self._charges(scalars) * potential).sum(1)
+        if self.settings.has_short_range:
+            a, b = self.axes(vectors).split(CHANNELS, dim=-1)
+            products = (a * (curvature(rest[0]) @ b)).sum(2)
+            energies = energies + (self.amplitudes(scalars) * torch.cat([products, rest[0][..., :1]], dim=-1)).sum(
+                (1, 2)
+            )
         return energies, describe(scalars, potential, self.settings)
 
     def latent_charges(
-        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor
+        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *rest: Tensor
     ) -> Tensor:
         """Latent charges (B, n) in e; they add up to the total charge."""
-        return self._charges(self._scalars(numbers, positions, potential, field, *near))
+        return self._charges(self._features(numbers, positions, potential, field, *rest)[0])
 
-    def _scalars(self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *near: Tensor) -> Tensor:
+    def _features(
+        self, numbers: Tensor, positions: Tensor, potential: Tensor, field: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scalar features (B, n, F) and vector features (B, n, 3, F) of the QM atoms."""
         batch, n = potential.shape
-        kinds, i, j, seen, weights = numbers.expand(batch, n), *_among(n), None, None
+        kinds, i, j, seen, weights = numbers.expand(batch, n), *_among(n, positions.device), None, None
         if self.settings.environment == "potential-field":
             centred = potential - potential.mean(1, keepdim=True)
             seen = Seen(centred.reshape(-1), field.reshape(-1, 3))
         elif self.settings.environment == "mm-elements":
-            others, charges, elements = near
+            others, charges, elements = rest
             kinds = torch.cat([kinds, elements.long() + KINDS], dim=1)
             positions = torch.cat([positions, others], dim=1)
             i, j, weights = _with_sources(n, i, j, charges)
         total = kinds.shape[1]
-        offsets = (torch.arange(batch) * total)[:, None]
+        offsets = (torch.arange(batch, device=positions.device) * total)[:, None]
         vectors = (positions[:, j] - positions[:, i]).reshape(-1, 3)
         pairs = Pairs((i + offsets).reshape(-1), (j + offsets).reshape(-1), vectors, weights)
-        scalars = self.representation(kinds.reshape(-1), pairs, seen)
-        return scalars.reshape(batch, total, -1)[:, :n]
+        scalars, vectors = self.representation(kinds.reshape(-1), pairs, seen)
+        return scalars.reshape(batch, total, -1)[:, :n], vectors.reshape(batch, total, 3, -1)[:, :n]
 
     def _charges(self, scalars: Tensor) -> Tensor:
         n = scalars.shape[1]
@@ -101,6 +125,12 @@ class Potential(nn.Module):
             return torch.full_like(scalars[..., 0], self.charge / n)
         charges = self.charges(scalars).squeeze(-1)
         return charges + (self.charge - charges.sum(1, keepdim=True)) / n
+
+
+def curvature(components: Tensor) -> Tensor:
+    """Curvature as symmetric matrices (..., 3, 3) without trace, from all components (..., 6) of what is close by."""
+    basis = torch.tensor(BASIS.reshape(-1, 9), dtype=components.dtype, device=components.device)
+    return (components[..., 1:] @ basis).unflatten(-1, (3, 3))
 
 
 def describe(scalars: Tensor, potential: Tensor, settings: PotentialSettings) -> Tensor:
@@ -139,18 +169,19 @@ class WithDifference(nn.Module):
         return torch.stack([energies, energies + descriptors @ self.weight], dim=1)
 
 
-def _among(n: int) -> tuple[Tensor, Tensor]:
+def _among(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Indices i and j of all ordered pairs of n atoms."""
-    i, j = (torch.from_numpy(index) for index in np.nonzero(~np.eye(n, dtype=bool)))
+    i, j = (torch.tensor(index, device=device) for index in np.nonzero(~np.eye(n, dtype=bool)))
     return i, j
 
 
 def _with_sources(n: int, i: Tensor, j: Tensor, charges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs of n atoms with those of each atom and each source behind them, and the weights of all (p,)."""
-    batch, sources = charges.shape
-    ones = torch.ones((batch, len(i)), dtype=charges.dtype)
+    (batch, sources), device = charges.shape, charges.device
+    ones = torch.ones((batch, len(i)), dtype=charges.dtype, device=device)
     weights = torch.cat([ones, charges.repeat(1, n)], dim=1).reshape(-1)
-    atoms, others = torch.arange(n).repeat_interleave(sources), n + torch.arange(sources).repeat(n)
+    atoms = torch.arange(n, device=device).repeat_interleave(sources)
+    others = n + torch.arange(sources, device=device).repeat(n)
     return torch.cat([i, atoms]), torch.cat([j, others]), weights
 
 

@@ -1,7 +1,7 @@
 """Representations of SchNetPack whose atoms start with a potential and a field, or listen to sources that never listen.
 
-All read the same description of atoms and pairs, and return the scalar features of each atom. The potential enters the scalar
-features, with one weight per element and feature. The field is a vector:
+All read the same description of atoms and pairs, and return the scalar and the vector features of each atom. The potential
+enters the scalar features, with one weight per element and feature. The field is a vector:
 
 - PaiNN (Schuett, Unke, Gastegger, ICML 2021): the initial value of the vector features;
 - FieldSchNet (Gastegger, Schuett, Mueller, Chem. Sci. 2021, 12, 11473): acts on the dipole features in every layer, as published;
@@ -36,8 +36,8 @@ KINDS = 119
 
 LMAX = 2
 _FIELD = "electric_field"
-_TO_RSH = [1, 2, 0]
-"""Cartesian components in the order of real spherical harmonics of l = 1: y, z, x."""
+_TO_RSH, _FROM_RSH = [1, 2, 0], [3, 1, 2]
+"""Cartesian components in the order of real spherical harmonics of l = 1, y, z, x, and these in the order of the former."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Seen:
 class Representation(Protocol):
     """What a potential needs of a representation."""
 
-    def __call__(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> Tensor:
-        """Scalar features (n, F) of atoms of kinds (n,); without `seen` they feel nothing from outside."""
+    def __call__(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> tuple[Tensor, Tensor]:
+        """Scalar (n, F) and vector (n, 3, F) features of atoms of kinds (n,); without `seen` they feel nothing from outside."""
 
 
 class FieldPaiNN(PaiNN):
@@ -76,7 +76,7 @@ class FieldPaiNN(PaiNN):
         super().__init__(**_parts(settings), epsilon=settings.smoothing)
         _embed(self, settings)
 
-    def forward(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> Tensor:
+    def forward(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> tuple[Tensor, Tensor]:
         """See `Representation`."""
         distances = torch.linalg.vector_norm(pairs.vectors, dim=1, keepdim=True)
         directions = pairs.vectors / distances
@@ -89,7 +89,7 @@ class FieldPaiNN(PaiNN):
         for interaction, mixing, weights in zip(self.interactions, self.mixing, by_layer, strict=True):
             scalars, features = interaction(scalars, features, weights, directions, pairs.i, pairs.j, len(kinds))
             scalars, features = mixing(scalars, features)
-        return scalars.squeeze(1)
+        return scalars.squeeze(1), features
 
 
 class PointFieldSchNet(FieldSchNet):
@@ -99,7 +99,7 @@ class PointFieldSchNet(FieldSchNet):
         super().__init__(**_parts(settings), external_fields=[_FIELD])
         _embed(self, settings)
 
-    def forward(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> Tensor:
+    def forward(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> tuple[Tensor, Tensor]:
         """See `Representation`."""
         distances = torch.linalg.vector_norm(pairs.vectors, dim=1)
         radial, cutoffs = self.radial_basis(distances), pairs.weigh(self.cutoff_fn(distances))
@@ -116,7 +116,7 @@ class PointFieldSchNet(FieldSchNet):
             change = change + between(scalars, dipoles, radial, distances, *edges)
             scalars = scalars + change
             dipoles = update(change, dipoles, *edges)
-        return scalars.squeeze(1)
+        return scalars.squeeze(1), dipoles[_FIELD]
 
 
 class FieldSO3net(SO3net):
@@ -129,7 +129,7 @@ class FieldSO3net(SO3net):
         for part in (*self.so3convs, self.so3product):
             _couple(part, coefficients)
 
-    def forward(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> Tensor:
+    def forward(self, kinds: Tensor, pairs: Pairs, seen: Seen | None) -> tuple[Tensor, Tensor]:
         """See `Representation`."""
         distances = torch.linalg.vector_norm(pairs.vectors, dim=1, keepdim=True)
         directions, radial = harmonics(pairs.vectors / distances), self.radial_basis(distances)
@@ -143,7 +143,7 @@ class FieldSO3net(SO3net):
             change = convolve(features, radial, directions, cutoffs, pairs.i, pairs.j)
             change = change + self.so3product(change, first(change))
             features = features + third(gate(second(change)))
-        return features[:, 0]
+        return features[:, 0], features[:, _FROM_RSH]
 
 
 _NAMES: dict[str, type[nn.Module]] = {"painn": FieldPaiNN, "fieldschnet": PointFieldSchNet, "so3net": FieldSO3net}

@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from aiida_hqe.frames import Floats, Frame
 from aiida_hqe.potentials.dense import DensePaiNN, is_dense
+from aiida_hqe.potentials.device import CPU, working
 from aiida_hqe.potentials.graph import Function, record
 from aiida_hqe.potentials.member import LevelName, Member, Network
 from aiida_hqe.potentials.model import WithDifference, build
@@ -29,8 +31,8 @@ _VARIABLES = 5
 class Derivatives:
     """Energies (K,) in eV and their derivatives by what the network sees, in the order of `Surroundings.inputs`.
 
-    These are positions (K, n, 3), potential (K, n), field (K, n, 3), and with ``mm-elements`` positions (K, M, 3) and charges
-    (K, M) of what is nearby.
+    These are positions (K, n, 3), potential (K, n), field (K, n, 3), with ``short_range`` what is close by (K, n, 6), and with
+    ``mm-elements`` positions (K, M, 3) and charges (K, M) of what is nearby.
     """
 
     energies: Floats
@@ -66,6 +68,9 @@ class Stack:
         Architecture, total charge, and how the target is built on the environment.
     precision
         Of the networks; energies of reference and all that concerns the charges are in double precision anyway.
+    device
+        Where the networks compute. What concerns the charges stays on the processor: only what a network sees goes over, and
+        its derivatives come back.
     """
 
     def __init__(
@@ -76,27 +81,31 @@ class Stack:
         charge: int,
         learn: str,
         precision: Precision = "float64",
+        device: torch.device = CPU,
     ) -> None:
-        self.members = list(members)
+        self.members = [member.to(device) for member in members]
         self.levels = list(levels)
         self.settings = settings
         self.charge = charge
         self.on_top = learn == "difference" and "target" in levels and "environment" in self.members[0].networks
         self.dtype = torch.float64 if precision == "float64" else torch.float32
+        self.device = device
         self._graphs: dict[tuple[tuple[int, ...], ...], tuple[Function, Floats]] = {}
 
     def surroundings(self, frame: Frame) -> Surroundings:
         """What the networks see of a frame's charges."""
-        return Surroundings.of(frame, reach(self.settings))
+        return look(frame, self.settings)
 
     def derivatives(self, frame: Frame, surroundings: Surroundings) -> dict[LevelName, Derivatives]:
         """Energies and derivatives of all members for one frame, level by level."""
-        inputs = [torch.from_numpy(array) for array in surroundings.inputs(frame)]
+        arrays: list[NDArray[Any]] = [*surroundings.inputs(frame)]
         if surroundings.nearby is not None:
-            inputs.append(torch.from_numpy(surroundings.nearby.numbers))
-        graph, references = self._graph(tuple(frame.numbers.tolist()), inputs)
-        with torch.no_grad():
-            energies, *gradients = (tensor.numpy() for tensor in graph(*inputs))
+            arrays.append(surroundings.nearby.numbers)
+        with working(self.device):
+            inputs = [torch.from_numpy(array).to(self.device) for array in arrays]
+            graph, references = self._graph(tuple(frame.numbers.tolist()), inputs)
+            with torch.no_grad():
+                energies, *gradients = (tensor.cpu().numpy() for tensor in graph(*inputs))
         return {
             level: Derivatives(energies[:, index] + references[:, index], tuple(array[:, index] for array in gradients))
             for index, level in enumerate(self.levels)
@@ -129,7 +138,7 @@ class Stack:
         return networks.functions([weights if level == "target" else None for level in self.levels])
 
     def _function(self, numbers: tuple[int, ...]) -> Function:
-        potential, atoms = build(self.settings, self.charge, seed=0), torch.tensor(numbers)
+        potential, atoms = build(self.settings, self.charge, seed=0), torch.tensor(numbers, device=self.device)
         if self.on_top:
             states = [_joined(member.networks) for member in self.members]
             parts = [_derivatives(WithDifference(potential), states, atoms, self.dtype)]
@@ -146,15 +155,17 @@ class Stack:
         return function
 
 
-def reach(settings: PotentialSettings) -> float | None:
-    """Distance (angstrom) within which the network sees MM atoms as atoms; ``None`` where it sees none so."""
-    return settings.cutoff if settings.environment == "mm-elements" else None
+def look(frame: Frame, settings: PotentialSettings) -> Surroundings:
+    """What networks of this kind see of a frame's charges; what is close by, within their cutoff."""
+    nearby = settings.cutoff if settings.environment == "mm-elements" else None
+    return Surroundings.of(frame, nearby, settings.cutoff if settings.has_short_range else None)
 
 
 def _example(inputs: list[Tensor]) -> list[Tensor]:
     """Tensors like `inputs` to record a graph with, atoms apart from each other."""
-    n = len(inputs[0])
-    first = torch.arange(3.0 * n, dtype=torch.float64).reshape(n, 3).sin() + torch.arange(n)[:, None]
+    n, device = len(inputs[0]), inputs[0].device
+    first = torch.arange(3.0 * n, dtype=torch.float64, device=device).reshape(n, 3).sin()
+    first = first + torch.arange(n, device=device)[:, None]
     return [first, *(torch.zeros_like(tensor) for tensor in inputs[1:3]), *inputs[3:]]
 
 
@@ -167,7 +178,7 @@ def _derivatives(
     network: nn.Module, states: Sequence[Mapping[str, Tensor]], atoms: Tensor, dtype: torch.dtype
 ) -> Callable[..., tuple[Tensor, ...]]:
     """Function of what the network sees: energies (K, L) of a network with L outputs, and their derivatives."""
-    network = network.to(dtype).eval()
+    network = network.to(atoms.device, dtype).eval()
     stacked = {
         name: torch.stack([state[name].to(dtype) for state in states])
         for name, tensor in states[0].items()

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from aiida_hqe.potentials.committee import Committee
 
 KEY = "hqe"
-FORMAT = 2
-"""Since 2, weights of a difference include those of charges, which files of 1 do not have, and settings name the smoothing."""
+FORMAT = 3
+"""Since 2, weights of a difference include those of charges, and settings name the smoothing; since 3, ``short_range``."""
 
-_UNSAID = {"smoothing": 1e-8}
-"""What the settings of format 1 do not name."""
+_UNSAID = {"smoothing": 1e-8, "short_range": False}
+"""What the settings of earlier formats do not name."""
 
 _LAST_ELEMENT = 118
 UNITS = {"energy": "eV", "length": "angstrom", "charge": "e"}
@@ -36,7 +36,7 @@ UNITS = {"energy": "eV", "length": "angstrom", "charge": "e"}
 def write(path: Path, committee: Committee) -> None:
     """Write `committee`, whole or not at all; raises as `aiida_hqe.writing.replacing`."""
     tensors = {
-        f"member.{member.number}.{level}.{name}": tensor.detach().contiguous()
+        f"member.{member.number}.{level}.{name}": tensor.detach().cpu().contiguous()
         for member in committee.members
         for level, network in member.networks.items()
         for name, tensor in network.state.items()
@@ -60,9 +60,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(metadata[KEY])
         expected = document.pop("checksum")
-        if document["format"] not in (1, FORMAT):
+        if document["format"] not in range(1, FORMAT + 1):
             raise InputError(
-                f"{path}: committee format 1 or {FORMAT} was expected (got {document['format']}): update aiida-hqe"
+                f"{path}: committee format 1 to {FORMAT} was expected (got {document['format']}): update aiida-hqe"
             )
         if checksum(document, tensors) != expected:
             raise IntegrityError(f"{path}: the checksum does not fit its content: restore the file from its source")

@@ -15,7 +15,8 @@ derivatives :math:`p_i = \partial E / \partial \phi_i` and :math:`v_i = \partial
     s_{im} = \frac{k q_m}{d^3} p_i + \frac{3 k q_m}{d^5} \, v_i \cdot d_{im},
 
 so they are chained here, once, in double precision, for any number of networks, and no array is larger than atoms times charges.
-A network that also sees the charges nearby, as atoms, adds its derivatives with respect to those.
+A network that also sees the charges nearby, as atoms, or what those close by make at its atoms, adds its derivatives with
+respect to that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import dataclasses
 import numpy as np
 
 from aiida_hqe.frames import Floats, Frame, Ints
+from aiida_hqe.potentials.close import COMPONENTS, Close
 from aiida_hqe.units import COULOMB
 
 BLOCK = 16
@@ -91,6 +93,8 @@ class Surroundings:
         k / d^3, k q / d^3 and 3 k q / d^5 of each atom and charge (n_qm, n_mm).
     nearby
         The charges that the network sees as atoms, or ``None`` where it sees none so.
+    close
+        What the charges close by make, or ``None`` where the network does not see it.
     """
 
     potential: Floats
@@ -103,10 +107,14 @@ class Surroundings:
     first: Floats
     second: Floats
     nearby: Nearby | None = None
+    close: Close | None = None
 
     @classmethod
-    def of(cls, frame: Frame, reach: float | None = None) -> Surroundings:
-        """Evaluate them for `frame`; all zero without charges. `reach` (angstrom) asks for the charges nearby."""
+    def of(cls, frame: Frame, nearby: float | None = None, close: float | None = None) -> Surroundings:
+        """Evaluate them for `frame`; all zero without charges.
+
+        `nearby` and `close` are distances (angstrom) within which charges are seen as atoms, or by what they make at the atoms.
+        """
         centre = frame.positions.mean(axis=0)
         r, s = frame.positions - centre, frame.mm_positions - centre
         inverse = _inverse_distances(r, s)
@@ -117,37 +125,45 @@ class Surroundings:
         second = 3.0 * first * square
         total = first.sum(axis=1)
         field = r * total[:, None] - first @ s
-        nearby = None if reach is None else Nearby.of(frame, reach)
+        near = None if nearby is None else Nearby.of(frame, nearby)
+        touching = None if close is None else Close.of(r, s, frame.mm_charges, 1.0 / inverse, close)
         gradient = total[:, None, None] * np.eye(3) - _moments(second, r, s)
-        return cls(unit @ frame.mm_charges, field, gradient, r, s, unit, cube, first, second, nearby)
+        return cls(unit @ frame.mm_charges, field, gradient, r, s, unit, cube, first, second, near, touching)
 
     @property
     def jacobian(self) -> Floats:
-        """Derivative of potential and field with respect to the positions of the charges, (n_qm, 4, n_mm, 3)."""
+        """Derivative of potential, field and what is close by the positions of the charges, (n_qm, 4 or 10, n_mm, 3)."""
         d = self.positions[:, None, :] - self.mm_positions[None, :, :]
-        jacobian = np.empty((*d.shape[:1], 4, *d.shape[1:]))
+        jacobian = np.zeros((len(d), 4 if self.close is None else 4 + COMPONENTS, *d.shape[1:]))
         jacobian[:, 0] = d * self.first[:, :, None]
         scaled = d * self.second[:, :, None]
         for x in range(3):
             jacobian[:, 1 + x] = scaled[:, :, x, None] * d
             jacobian[:, 1 + x, :, x] -= self.first
+        if self.close is not None:
+            jacobian[:, 4:, self.close.sites] = self.close.jacobian
         return jacobian
 
     def inputs(self, frame: Frame) -> list[Floats]:
-        """What a network is differentiated by: centred positions, potential, field, and positions and charges nearby."""
+        """What a network is differentiated by: centred positions, potential, field, and what else it sees.
+
+        That is what is close by, or positions and charges of what is nearby.
+        """
         centred = frame.positions - frame.positions.mean(axis=0)
         near = [] if self.nearby is None else [self.nearby.positions, self.nearby.charges]
-        return [centred, self.potential, self.field, *near]
+        close = [] if self.close is None else [self.close.components]
+        return [centred, self.potential, self.field, *close, *near]
 
-    def qm_forces(self, by_positions: Floats, by_potential: Floats, by_field: Floats, *_: Floats) -> Floats:
+    def qm_forces(self, by_positions: Floats, by_potential: Floats, by_field: Floats, *rest: Floats) -> Floats:
         """Forces on the QM atoms (..., n_qm, 3), from derivatives (..., n_qm, 3), (..., n_qm), (..., n_qm, 3) of an energy.
 
-        Derivatives by what is nearby may follow, here and in the methods below, in the order of `inputs`.
+        Derivatives by the rest of what is seen follow, here and in the methods below, in the order of `inputs`.
         """
         through_field = np.einsum("...ix,ixy->...iy", by_field, self.gradient)
-        return by_potential[..., None] * self.field - by_positions - through_field
+        forces = by_potential[..., None] * self.field - by_positions - through_field
+        return forces if self.close is None else forces + self.close.qm_forces(rest[0])
 
-    def mm_forces(self, by_potential: Floats, by_field: Floats, *near: Floats) -> Floats:
+    def mm_forces(self, by_potential: Floats, by_field: Floats, *rest: Floats) -> Floats:
         """Forces on the point charges (..., n_mm, 3)."""
         first, second = self._moments_of(by_potential, by_field)
         shape, x = (*by_potential.shape[:-1], len(self.mm_positions)), self.mm_positions.T
@@ -155,8 +171,10 @@ class Surroundings:
         on_second = (second @ self.second).reshape(4, 4, *on_first.shape[1:])
         sums = on_first[3:] - on_second[0] - x[0] * on_second[1] - x[1] * on_second[2] - x[2] * on_second[3]
         forces = np.moveaxis(on_first[:3] + sums[:3] - x[:, None] * sums[3], 0, -1).reshape(*shape, 3)
+        if self.close is not None:
+            forces[..., self.close.sites, :] += self.close.mm_forces(rest[0])
         if self.nearby is not None:
-            forces[..., self.nearby.sites, :] -= near[0][..., : len(self.nearby.sites), :]
+            forces[..., self.nearby.sites, :] -= rest[0][..., : len(self.nearby.sites), :]
         return forces
 
     def _moments_of(self, by_potential: Floats, by_field: Floats) -> tuple[Floats, Floats]:
@@ -172,11 +190,13 @@ class Surroundings:
         second = np.concatenate([along, -v], axis=-1)[..., None] * places[:, None]
         return first.transpose(2, 0, 1).reshape(-1, n), second.transpose(2, 3, 0, 1).reshape(-1, n)
 
-    def charge_gradient(self, by_potential: Floats, by_field: Floats, *near: Floats) -> Floats:
+    def charge_gradient(self, by_potential: Floats, by_field: Floats, *rest: Floats) -> Floats:
         """Derivative of the energy with respect to each point charge, (..., n_mm), eV/e."""
         gradient = by_potential @ self.unit + (self._along(by_field) * self.cube).sum(axis=-2)
+        if self.close is not None:
+            gradient[..., self.close.sites] += self.close.charge_gradient(rest[0])
         if self.nearby is not None:
-            gradient[..., self.nearby.sites] += near[1][..., : len(self.nearby.sites)]
+            gradient[..., self.nearby.sites] += rest[1][..., : len(self.nearby.sites)]
         return gradient
 
     def _along(self, vectors: Floats) -> Floats:

@@ -29,7 +29,7 @@ class Solvation(Settings):
     model: Literal["tip3p", "spce", "tip4pew", "tip5p"] = "tip3p"
     box: Length | None = Field(None, gt=0)
     padding: Length | None = Field(None, gt=0)
-    ionic_strength: Concentration = 0.0
+    ionic_strength: Concentration = Field(0.0, ge=0, le=10)
     neutralize: bool = True
 
     @model_validator(mode="after")
@@ -54,9 +54,9 @@ class SystemSettings(Settings):
     qm: Selection
     cores: list[Selection] = Field(default_factory=list)
     charge: int
-    spin: int = Field(0, ge=0)
-    cutoff: Length = Field(9.0, gt=0)
-    switch_width: Length = Field(1.5, gt=0)
+    spin: int = Field(0, ge=0, le=1000)
+    cutoff: Length = Field(9.0, gt=0, le=1000)
+    switch_width: Length = Field(1.5, gt=0, le=1000)
 
     @model_validator(mode="after")
     def _switch_inside(self) -> SystemSettings:

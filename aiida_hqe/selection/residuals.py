@@ -8,7 +8,7 @@ import numpy as np
 
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame
-from aiida_hqe.predictions import Level, Prediction, Residuals
+from aiida_hqe.predictions import PER_FRAME, Level, Prediction, Residuals
 from aiida_hqe.selection.disagreement import energy_disagreement, force_disagreement, force_norm
 
 SHOWN = 100
@@ -50,14 +50,13 @@ def residuals(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Res
 
 def joined(parts: Sequence[Residuals]) -> Residuals:
     """Residuals of the frames of several parts, one after the other; the parts are labelled alike (`labelled_alike`)."""
-    arrays = ("force_errors", "disagreements", "member_errors", "energy_errors", "energy_disagreements", "energies")
     first = parts[0]
     return Residuals(
         frames=[key for part in parts for key in part.frames],
         level=first.level,
         energy_level=first.energy_level,
         force_method=first.force_method,
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_FRAME},
         shown_forces=[forces for part in parts for forces in part.shown_forces][:SHOWN],
         shown_mm_forces=[forces for part in parts for forces in part.shown_mm_forces][:SHOWN],
     )

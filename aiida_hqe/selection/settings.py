@@ -29,9 +29,9 @@ class SelectionSettings(Settings):
         Choose among uncertain frames by distance to what is labelled or chosen, times bound (otherwise by largest bound).
     """
 
-    target_force_error: Force = Field(0.1, gt=0)
-    target_energy_error: Energy | None = Field(None, gt=0)
+    target_force_error: Force = Field(0.1, gt=0, le=100)
+    target_energy_error: Energy | None = Field(None, gt=0, le=1000)
     confidence: float = Field(0.9, gt=0.5, lt=1)
-    batch: int = Field(12, ge=1)
+    batch: int = Field(12, ge=1, le=100_000)
     strategy: Literal["committee", "random", "farthest_point"] = "committee"
     diversity: bool = True

@@ -1,8 +1,8 @@
 r"""`Block`: frames of the same atoms as tensors, with everything that does not change during training worked out before.
 
 Forces on the charges are linear in a network's derivatives by potential and field, :math:`F = -J^T g` with
-:math:`g = (\partial E/\partial\phi, \partial E/\partial\mathcal{E})`. With the decomposition :math:`J^T = Q R` their
-squared error is
+:math:`g = (\partial E/\partial\phi, \partial E/\partial\mathcal{E})`, behind which come those by what is close by, if it is
+seen. With the decomposition :math:`J^T = Q R` their squared error is
 
 .. math:: |F + J^T g|^2 = |R g - y|^2 + c, \quad y = -Q^T F, \quad c = |F|^2 - |y|^2,
 
@@ -21,10 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aiida_hqe.frames import Floats, Frame
+from aiida_hqe.potentials.close import COMPONENTS
+from aiida_hqe.potentials.settings import PotentialSettings
+from aiida_hqe.potentials.stack import look
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.training.targets import Targets
 
 Bools = NDArray[np.bool_]
+
+_ALWAYS, _OF_CLOSE = 10, 2
+"""Tensors that each `Block` has, and those of what is close by; with charges nearby more come."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,8 +46,9 @@ class Block:
     tensors
         In order: positions (B, n, 3), potential (B, n), field (B, n, 3), its gradient (B, n, 3, 3), energy (B,), forces
         (B, n, 3), factor R (B, 4n, 4n), right-hand side y (B, 4n), remainder c (B,), and what is known of energy, forces
-        and MM forces (B, 3), 1 or 0. With charges nearby also their positions (B, M, 3), charges (B, M), elements
-        (B, M), Jacobian (B, 4n, 3M) and forces (B, 3M).
+        and MM forces (B, 3), 1 or 0. With what is close by also its components (B, n, 6) and their slope (B, n, 6, 3), and 10n in
+        place of 4n. With charges nearby also their positions (B, M, 3), charges (B, M), elements (B, M), Jacobian
+        (B, 4n, 3M) and forces (B, 3M).
     """
 
     numbers: tuple[int, ...]
@@ -51,11 +58,28 @@ class Block:
     def __len__(self) -> int:
         return len(self.hashes)
 
+    @property
+    def seen(self) -> tuple[Tensor, ...]:
+        """What a network takes, in its order."""
+        close, nearby = further(self.tensors)
+        return (*self.tensors[:3], *close[:1], *nearby[:3])
+
+    def to(self, device: torch.device) -> Block:
+        """The same on `device`."""
+        return Block(self.numbers, self.hashes, tuple(tensor.to(device) for tensor in self.tensors))
+
     def select(self, indices: Sequence[int] | Tensor) -> Block:
         """The frames at `indices`."""
         index = torch.as_tensor(indices, dtype=torch.int64)
         hashes = tuple(self.hashes[i] for i in index.tolist())
+        index = index.to(self.tensors[0].device)
         return Block(self.numbers, hashes, tuple(tensor[index] for tensor in self.tensors))
+
+
+def further(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Of the tensors of a `Block`, those of what is close by and of what is nearby: at least one of them is empty."""
+    rest = tensors[_ALWAYS:]
+    return (rest, ()) if len(rest) == _OF_CLOSE else ((), rest)
 
 
 def blocks(
@@ -63,7 +87,7 @@ def blocks(
     wanted: Sequence[Targets],
     references: Floats,
     dtype: torch.dtype,
-    reach: float | None = None,
+    potential: PotentialSettings,
 ) -> list[Block]:
     """Sort frames by their atoms, in order of first appearance.
 
@@ -75,8 +99,8 @@ def blocks(
         Energies (eV) to subtract, in double precision, one per frame.
     dtype
         Precision of the tensors.
-    reach
-        Distance (angstrom) within which the network sees charges as atoms, if it does.
+    potential
+        Architecture, which says what is seen of the charges.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, frame in enumerate(frames):
@@ -85,15 +109,15 @@ def blocks(
         Block(
             numbers,
             tuple(frames[i].hash for i in members),
-            _stack(_rows([(frames[i], wanted[i], float(references[i])) for i in members], reach), dtype),
+            _stack(_rows([(frames[i], wanted[i], float(references[i])) for i in members], potential), dtype),
         )
         for numbers, members in groups.items()
     ]
 
 
-def _rows(entries: Sequence[tuple[Frame, Targets, float]], reach: float | None) -> list[list[Floats]]:
+def _rows(entries: Sequence[tuple[Frame, Targets, float]], potential: PotentialSettings) -> list[list[Floats]]:
     """Arrays of each frame, those of what is nearby with equal room in all."""
-    seen = [Surroundings.of(frame, reach) for frame, _, _ in entries]
+    seen = [look(frame, potential) for frame, _, _ in entries]
     places = max((len(one.nearby.charges) for one in seen if one.nearby is not None), default=0)
     return [_row(*entry, one, places) for entry, one in zip(entries, seen, strict=True)]
 
@@ -108,6 +132,8 @@ def _row(frame: Frame, wanted: Targets, reference: float, surroundings: Surround
     positions, potential, field, *_ = surroundings.inputs(frame)
     energy = np.array(wanted.energy - reference)
     row = [positions, potential, field, surroundings.gradient, energy, forces, factor, right, np.array(rest), known]
+    if surroundings.close is not None:
+        row += [surroundings.close.components, surroundings.close.slope]
     return row + _nearby(surroundings, wanted.mm_forces, places)
 
 
@@ -125,7 +151,7 @@ def _nearby(surroundings: Surroundings, mm_forces: Floats | None, places: int) -
 
 def _reduce(surroundings: Surroundings, mm_forces: Floats | None, chosen: Bools) -> tuple[Floats, Floats, float]:
     """Factor, right-hand side and remainder of the error of the `chosen` forces on charges."""
-    size = 4 * len(surroundings.potential)
+    size = len(surroundings.potential) * (4 if surroundings.close is None else 4 + COMPONENTS)
     factor, right = np.zeros((size, size)), np.zeros(size)
     if mm_forces is None or not chosen.any():
         return factor, right, 0.0

@@ -26,8 +26,7 @@ from torch.func import jacrev
 from aiida_hqe.frames import Floats, Frame, Ints
 from aiida_hqe.potentials.member import Network, fit_references
 from aiida_hqe.potentials.model import Potential
-from aiida_hqe.potentials.stack import reach
-from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.potentials.stack import look
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import Targets
 
@@ -131,19 +130,20 @@ def _rows(
     potential: Potential, frame: Frame, want: Targets, settings: TrainingSettings
 ) -> tuple[Floats, Floats, Floats]:
     """Descriptors (D,), and weighted design (rows, D) and right-hand side (rows,) of the forces that are known."""
-    surroundings, atoms = Surroundings.of(frame, reach(potential.settings)), torch.from_numpy(frame.numbers.copy())
-    inputs = tuple(torch.from_numpy(array) for array in surroundings.inputs(frame))
+    surroundings, device = look(frame, potential.settings), potential.scale.device
+    atoms = torch.tensor(frame.numbers, device=device)
+    inputs = tuple(torch.tensor(array, device=device) for array in surroundings.inputs(frame))
     near = surroundings.nearby
-    elements = [] if near is None else [torch.from_numpy(near.numbers.copy())]
+    elements = [] if near is None else [torch.tensor(near.numbers, device=device)]
 
     def descriptors(*inputs: torch.Tensor) -> torch.Tensor:
         return potential.with_descriptors(atoms, *(tensor[None] for tensor in (*inputs, *elements)))[1][0]
 
-    values = descriptors(*inputs).detach().numpy()
+    values = descriptors(*inputs).detach().cpu().numpy()
     design, right = [np.zeros((0, len(values)))], [np.zeros(0)]
     if want.forces is not None:
         jacobians = tuple(
-            tensor.detach().numpy() for tensor in jacrev(descriptors, argnums=tuple(range(len(inputs))))(*inputs)
+            tensor.detach().cpu().numpy() for tensor in jacrev(descriptors, argnums=tuple(range(len(inputs))))(*inputs)
         )
         scale = np.sqrt(settings.weight_forces / (3 * frame.n_qm))
         design.append(scale * surroundings.qm_forces(*jacobians).reshape(len(values), -1).T)

@@ -32,7 +32,7 @@ Step = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fit:
-    """The best state of a network, and the course of its training."""
+    """The best state of a network, on the processor wherever it was trained, and the course of its training."""
 
     network: Potential
     history: list[Step]
@@ -68,13 +68,15 @@ def fit(
 ) -> Fit:
     """Minimise the objective; learning rate on half a cosine, gradient clipped, best validation loss kept.
 
-    A step that is not finite goes back to the best state, at half the learning rate from there on.
+    It happens where the network is. A step that is not finite goes back to the best state, at half the learning rate after it.
 
     Raises
     ------
     DivergenceError
         The loss of a frame is still not finite after `RETREATS` such retreats, or no validation loss was ever finite.
     """
+    device = network.scale.device
+    training, validation = ([block.to(device) for block in part] for part in (training, validation))
     objective = Objective(network, settings)
     course = _Descent(objective, network, settings)
     feeds = [(block, feed(len(block), settings, seed)) for block in training]
@@ -136,7 +138,7 @@ class _Descent:
         self._retreats += 1
         if self._retreats > RETREATS:
             raise _divergence(loss, batch, best)
-        start = self._objective.flatten(best.network)
+        start = self._objective.flatten(best.network).to(self.parameters.device)
         self._stepper = Stepper(start, self._settings, 0.5**self._retreats * self.rate)
 
 
@@ -159,7 +161,8 @@ def _validate(objective: Objective, flat: Tensor, validation: Sequence[Block]) -
 
 def _with(network: Potential, objective: Objective, flat: Tensor) -> Potential:
     kept = Potential(network.settings, int(network.charge)).to(flat.dtype)
-    kept.load_state_dict(network.state_dict() | objective.unflatten(flat.detach().clone()))
+    state = network.state_dict() | objective.unflatten(flat.detach().clone())
+    kept.load_state_dict({name: tensor.cpu() for name, tensor in state.items()})
     return kept
 
 

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from aiida_hqe.potentials.batched import BatchedPaiNN, is_batched
 from aiida_hqe.potentials.graph import Function, record
 from aiida_hqe.potentials.model import Potential
-from aiida_hqe.training.batches import Block
+from aiida_hqe.training.batches import Block, further
 from aiida_hqe.training.settings import TrainingSettings
 
 GRAPHS = 8
@@ -34,29 +34,33 @@ def frame_losses(
 ) -> tuple[Tensor, Tensor]:
     """Losses (B,) and squared errors (B, 3) of energy per atom, QM and MM forces; derivatives are kept in the graph.
 
-    `energy` maps positions, potential and field, and with charges nearby their positions, charges and elements, to energies (B,).
+    `energy` maps positions, potential and field, and what is close by or positions, charges and elements of what is nearby, to
+    energies (B,).
     """
-    positions, potential, field, gradient, wanted, forces, factor, right, rest, known, *near = tensors
-    inputs = tuple(tensor.detach().requires_grad_() for tensor in (positions, potential, field, *near[:1]))
+    positions, potential, field, gradient, wanted, forces, factor, right, left, known, *_ = tensors
+    close, near = further(tensors)
+    inputs = tuple(tensor.detach().requires_grad_() for tensor in (positions, potential, field, *close[:1], *near[:1]))
     energies = energy(*inputs, *near[1:3])
-    by_positions, by_potential, by_field, *by_near = torch.autograd.grad(
+    by_positions, by_potential, by_field, *by_rest = torch.autograd.grad(
         energies.sum(), inputs, create_graph=True, materialize_grads=True
     )
     n = potential.shape[1]
     through_field = (gradient * by_field[:, :, None, :]).sum(-1)
     found = by_potential[..., None] * field - by_positions - through_field
-    joined = torch.cat([by_potential[..., None], by_field], dim=-1).reshape(len(potential), -1)
+    parts = [by_potential[..., None], by_field]
+    if close:
+        found = found - (close[1] * by_rest[0][..., None]).sum(2)
+        parts.append(by_rest[0])
+    joined = torch.cat(parts, dim=-1).reshape(len(potential), -1)
     reduced = (factor * joined[:, None, :]).sum(-1) - right
-    on_charges = (reduced**2).sum(1) + rest
-    if by_near:
-        nearby = (near[3] * joined[:, :, None]).sum(1) + by_near[0].reshape(len(potential), -1) + near[4]
+    on_charges = (reduced**2).sum(1) + left
+    if near:
+        nearby = (near[3] * joined[:, :, None]).sum(1) + by_rest[0].reshape(len(potential), -1) + near[4]
         on_charges = on_charges + (nearby**2).sum(1)
     squares = torch.stack(
         [((energies - wanted) / n) ** 2, ((found - forces) ** 2).sum((1, 2)) / (3 * n), on_charges / (3 * n)], dim=1
     )
-    weights = torch.tensor(
-        [settings.weight_energy, settings.weight_forces, settings.weight_mm_forces], dtype=squares.dtype
-    )
+    weights = squares.new_tensor([settings.weight_energy, settings.weight_forces, settings.weight_mm_forces])
     squares = squares * known
     return (squares * weights).sum(1), squares
 
@@ -88,7 +92,7 @@ class Objective:
         """The graph for blocks like this one: of what is not an argument it knows architecture, charge and weights."""
         weights = (self.settings.weight_energy, self.settings.weight_forces, self.settings.weight_mm_forces)
         shapes = tuple(tensor.shape for tensor in block.tensors)
-        potential = self.network.settings.model_dump_json(), self.network.charge, flat.dtype
+        potential = self.network.settings.model_dump_json(), self.network.charge, flat.dtype, flat.device
         key = (potential, weights, block.numbers, shapes)
         if key not in _graphs:
             _graphs[key] = record(self._function(block.numbers), [flat, self.network.scale, *block.tensors])
@@ -114,7 +118,7 @@ class Objective:
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def _energy(self, flat: Tensor, scale: Tensor, numbers: tuple[int, ...]) -> Callable[..., Tensor]:
-        state, atoms = self.unflatten(flat) | {"scale": scale}, torch.tensor(numbers)
+        state, atoms = self.unflatten(flat) | {"scale": scale}, torch.tensor(numbers, device=flat.device)
         if is_batched(self.network.settings, len(numbers)):
             whole = dict(self.network.named_buffers()) | state
             return BatchedPaiNN(self.network.settings, self.network.charge, whole, numbers)

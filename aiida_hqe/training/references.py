@@ -39,8 +39,8 @@ def shifted(references: Mapping[int, float], by: Mapping[int, float]) -> dict[in
 
 def _residuals(network: Potential, block: Block) -> Floats:
     """Energies of the labels less those of the network (B,), eV."""
-    positions, potential, field, _, wanted, *others = block.tensors
+    wanted = block.tensors[4]
     with torch.no_grad():
-        found = network(torch.tensor(block.numbers), positions, potential, field, *others[5:8])
+        found = network(torch.tensor(block.numbers, device=wanted.device), *block.seen)
     residuals: Floats = (wanted - found).double().numpy()
     return residuals

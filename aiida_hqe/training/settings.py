@@ -45,28 +45,28 @@ class TrainingSettings(Settings):
         Fraction of each batch of labels kept for calibration, never trained on.
     """
 
-    members: int = Field(4, ge=2)
+    members: int = Field(4, ge=2, le=100)
     learn: Literal["difference", "transfer", "direct"] = "difference"
-    epochs: int = Field(300, ge=1)
-    warm_epochs: int = Field(150, ge=1)
-    target_epochs: int = Field(200, ge=1)
-    batch_size: int = Field(4, ge=1)
-    learning_rate: float = Field(1e-2, gt=0)
-    final_learning_rate: float = Field(4e-5, gt=0)
-    gradient_clip: float = Field(10.0, gt=0)
-    weight_energy: float = Field(1.0, ge=0)
-    weight_forces: float = Field(1.0, ge=0)
-    weight_mm_forces: float = Field(5.0, ge=0)
-    target_weight_energy: float | None = Field(None, ge=0)
-    target_weight_forces: float | None = Field(None, ge=0)
-    target_weight_mm_forces: float | None = Field(None, ge=0)
+    epochs: int = Field(300, ge=1, le=10**6)
+    warm_epochs: int = Field(150, ge=1, le=10**6)
+    target_epochs: int = Field(200, ge=1, le=10**6)
+    batch_size: int = Field(4, ge=1, le=10**6)
+    learning_rate: float = Field(1e-2, gt=0, le=1000)
+    final_learning_rate: float = Field(4e-5, gt=0, le=1000)
+    gradient_clip: float = Field(10.0, gt=0, le=1e12)
+    weight_energy: float = Field(1.0, ge=0, le=1e9)
+    weight_forces: float = Field(1.0, ge=0, le=1e9)
+    weight_mm_forces: float = Field(5.0, ge=0, le=1e9)
+    target_weight_energy: float | None = Field(None, ge=0, le=1e9)
+    target_weight_forces: float | None = Field(None, ge=0, le=1e9)
+    target_weight_mm_forces: float | None = Field(None, ge=0, le=1e9)
     left_out: float = Field(0.1, gt=0, lt=1)
     held_out: float = Field(0.25, gt=0, lt=1)
     warm_start: bool = True
     data: Literal["all", "adaptive"] = "all"
     data_fraction: float = Field(0.3, gt=0, le=1)
     optimizer: Literal["adam", "adamw", "core"] = "adam"
-    weight_decay: float | None = Field(None, ge=0)
+    weight_decay: float | None = Field(None, ge=0, le=10)
     precision: Literal["float32", "float64"] = "float32"
 
     def of_level(self, level: Literal["environment", "target"]) -> TrainingSettings:

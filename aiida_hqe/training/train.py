@@ -12,10 +12,10 @@ from aiida_hqe.baseline.baseline import with_baseline
 from aiida_hqe.errors import InputError
 from aiida_hqe.frames import Floats, Frame, Frames
 from aiida_hqe.potentials.committee import Committee
+from aiida_hqe.potentials.device import CPU, find, working
 from aiida_hqe.potentials.member import LevelName, Member, Network, fit_references
 from aiida_hqe.potentials.model import Potential, build
 from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.potentials.stack import reach
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.training.batches import Block, blocks
 from aiida_hqe.training.difference import fit_difference
@@ -39,6 +39,7 @@ def train_member(
     seed: int,
     initial: Committee | None = None,
     progress: Progress | None = None,
+    device: str | torch.device = CPU,
 ) -> tuple[Committee, list[Step]]:
     """Train one member on every level that the frames are labelled at.
 
@@ -55,6 +56,8 @@ def train_member(
         Committee whose member of this number is trained on from.
     progress
         Called with epochs done and epochs in all.
+    device
+        Where the networks compute: ``cpu``, ``cuda``, or ``cuda:1`` and so on. The committee that comes back is on the processor.
 
     Returns
     -------
@@ -66,16 +69,19 @@ def train_member(
     ------
     InputError
         The frames cannot train a network together (see `levels_of`), or `initial` is for something else.
+    DeviceError
+        There is no such device, or it fails.
     DivergenceError
         The loss became NaN; the message names the frames, and its `committee` holds the last good state, if there was one.
     """
-    levels = levels_of(frames)
+    device, levels = find(device), levels_of(frames)
     frames = with_baseline(frames, potential.baseline)
     learn = training.learn if len(levels) == 2 else "direct"
-    course = _Course(frames, potential, training, learn, member, seed, progress, levels, initial)
+    course = _Course(frames, potential, training, learn, member, seed, progress, levels, initial, device)
     try:
         for level in levels:
-            course.train(level)
+            with working(device):
+                course.train(level)
     except DivergenceError as error:
         error.committee = course.committee(diverged=True) if course.networks else None
         raise
@@ -96,9 +102,10 @@ class _Course:
         progress: Progress | None,
         levels: Sequence[LevelName],
         initial: Committee | None,
+        device: torch.device,
     ) -> None:
         self.frames, self.potential, self.training, self.learn = frames, potential, training, learn
-        self.member, self.seed, self.progress, self.levels = member, seed, progress, levels
+        self.member, self.seed, self.progress, self.levels, self.device = member, seed, progress, levels, device
         self.initial = _matching(initial, potential, learn, frames, member, levels) if training.warm_start else None
         self.held = validation_fold(frames, member, training.members, training.left_out)
         self.dtype = torch.float64 if training.precision == "float64" else torch.float32
@@ -160,7 +167,9 @@ class _Course:
         potential = build(self.potential, self.frames[0].charge, seed=0)
         potential.load_state_dict(dict(environment.state))
         wanted = [difference(frame) for frame in self.frames]
-        found = fit_difference(potential, self.frames, wanted, self.held, self.training.of_level("target"))
+        found = fit_difference(
+            potential.to(self.device), self.frames, wanted, self.held, self.training.of_level("target")
+        )
         step: Step = {"loss": found.loss, "validation": found.validation, "ridge": found.strength}
         origin: Step = {"member": self.member, "level": "target"}
         self.history.append(origin | step)
@@ -176,7 +185,7 @@ class _Course:
                 [wanted[i] for i in part],
                 references[part],
                 self.dtype,
-                reach(self.potential),
+                self.potential,
             )
             for part in chosen
         ]
@@ -203,7 +212,7 @@ class _Course:
         energies = np.array([want.energy for want in wanted])
         if self.initial is not None:
             start = self.initial.networks[level]
-            network.load_state_dict(dict(start.state))
+            network.load_state_dict(network.state_dict() | dict(start.state))
         elif level == "target" and self.learn == "transfer" and environment is not None:
             base = np.array([environment.reference(atoms) for atoms in numbers])
             references = shifted(environment.references, fit_references(numbers, energies - base))
@@ -213,7 +222,7 @@ class _Course:
             start = Network({}, fit_references(numbers, energies), False)
             residuals = energies - np.array([start.reference(atoms) for atoms in numbers])
             network.scale.fill_(_scale(residuals, wanted))
-        return start, network.to(self.dtype)
+        return start, network.to(self.device, self.dtype)
 
 
 def validation_fold(frames: Frames, member: int, members: int, left_out: float = 0.1) -> set[int]:

@@ -38,7 +38,7 @@ from aiida_hqe.frames import Floats, Frame, Frames
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.potentials.stack import look
 from aiida_hqe.selection.calibration import Calibration
 from aiida_hqe.selection.disagreement import force_disagreement, force_norm
 from aiida_hqe.selection.select import select
@@ -82,7 +82,7 @@ class Seen:
     """Frames, and what a network sees of them, worked out once; all predicted in one go."""
 
     def __init__(self, frames: list[Frame]) -> None:
-        self.frames, self.surroundings = frames, [Surroundings.of(frame) for frame in frames]
+        self.frames, self.surroundings = frames, [look(frame, NETWORK) for frame in frames]
         rows = [one.inputs(frame) for frame, one in zip(frames, self.surroundings, strict=True)]
         self.inputs = [torch.from_numpy(np.stack(column)).float() for column in zip(*rows, strict=True)]
         self.numbers = torch.from_numpy(frames[0].numbers.copy())

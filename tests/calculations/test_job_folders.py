@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiida import orm
 from campaign_cases import hydrogens, labelled
+from small_systems import TEMPLATE, methanol
 
-import aiida_hqe.campaign
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.data.frames import FramesData
 from aiida_hqe.embedding.level import Level
@@ -21,15 +21,11 @@ from aiida_hqe.training.settings import TrainingSettings
 
 Generate = Callable[..., tuple[Any, Path]]
 
-TEMPLATE = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"
 LEVEL = {"environment": {"xc": "pbe", "basis": "sto-3g", "grid_level": 0}, "core": {"method": "hf"}}
 SAMPLING = {
     "equilibration_steps": 10, "nonbonded_cutoff": "7 angstrom", "platform": "Reference", "minimize_tolerance": "50 eV/angstrom",
 }  # fmt: skip
-SYSTEM = {
-    "topology": "methanol.pdb", "forcefield": ["methanol.xml", "tip3p.xml"], "qm": {"residues": ["MOH"]}, "charge": 0,
-    "solvate": {"model": "tip3p", "box": "15 angstrom"}, "cutoff": "5 angstrom", "switch_width": "1 angstrom",
-}  # fmt: skip
+SYSTEM = methanol(15, 5, switch_width="1 angstrom")
 
 
 def run(job: str, directory: Path) -> files.Status:
@@ -120,6 +116,18 @@ def test_threads_are_set_in_the_job_but_are_no_part_of_its_identity(generate: Ge
     inputs = {"frames": FramesData.from_frames(hydrogens(1)).store(), "level": orm.Dict(LEVEL).store()}
     info, _ = generate("label", threads=3, **inputs)
     assert "export OMP_NUM_THREADS=3" in info.prepend_text.splitlines()
+
+
+@pytest.mark.parametrize(("given", "device"), [({}, "cpu"), ({"device": "cuda:1"}, "cuda:1")])
+def test_the_device_of_the_networks_is_set_in_the_job(generate: Generate, given: dict[str, str], device: str) -> None:
+    inputs = {"frames": FramesData.from_frames(hydrogens(1)).store(), "level": orm.Dict(LEVEL).store()}
+    info, _ = generate("label", **given, **inputs)
+    assert f"export {files.DEVICE}={device}" in info.prepend_text.splitlines()
+
+
+def test_what_is_no_device_is_refused(generate: Generate) -> None:
+    with pytest.raises(ValueError, match="a device, cpu, cuda, or cuda:1 and so on was expected"):
+        generate("label", frames=FramesData.from_frames(hydrogens(1)), level=orm.Dict(LEVEL), device="cuda; rm -r x")
 
 
 def test_equal_settings_are_written_as_equal_bytes(generate: Generate, tmp_path: Path) -> None:

@@ -160,11 +160,12 @@ def cache_key(hqe_code: Any) -> Callable[..., str]:
     return make
 
 
-def test_equal_label_jobs_are_one_to_caching_whatever_threads_and_time_they_are_given(
+def test_equal_label_jobs_are_one_to_caching_whatever_threads_device_and_time_they_are_given(
     cache_key: Callable[..., str],
 ) -> None:
     options = {"resources": {"num_machines": 1, "num_mpiprocs_per_machine": 1}, "max_wallclock_seconds": 60}
-    assert cache_key() == cache_key(threads=4) == cache_key(metadata={"label": "other", "options": options})
+    assert cache_key() == cache_key(threads=4) == cache_key(device="cuda")
+    assert cache_key() == cache_key(metadata={"label": "other", "options": options})
     assert cache_key() != cache_key({"environment": {"xc": "pbe0"}})
 
 

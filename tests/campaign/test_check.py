@@ -79,6 +79,10 @@ BAD = {
     "nonbonded cutoff beyond half the box": (
         "interval: 20", "interval: 50\n  nonbonded_cutoff: 1.2 nm", "sampling.nonbonded_cutoff", "half the box",
     ),
+    "bias on an atom that is not there": (
+        "interval: 20", "interval: 20\n  bias: {centre: 2 angstrom, distances: [[0, 4], [4, 99999]]}",
+        "sampling.bias.distances.1", "an atom from 0 to 1133 was expected, because the assembly holds 1134 (got 99999)",
+    ),
     "target error of zero": ("200 meV/angstrom", "0 meV/angstrom", "selection.target_force_error", "greater than 0"),
     "no unit": ("cutoff: 8.5 angstrom", "cutoff: 8.5", "system.cutoff", "with its unit, such as '1 angstrom'"),
     "wrong unit": ("temperature: 300 K", "temperature: 300 eV", "sampling.temperature", "in one of K"),

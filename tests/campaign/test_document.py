@@ -45,7 +45,7 @@ def fault(tmp_path: Path, text: str | bytes, model: type[Settings] = Outer) -> s
         ("name: a\nqqq: 1\n", "2: qqq: a known key was expected (got 'qqq'): one of name, length, kind"),
         ("\n\nlength: 1.5\n", "3: length: a length with its unit, such as '1 angstrom' (got 1.5, which has no unit)"),
         ("length: 3 fs\n", "1: length: a length in one of angstrom, A, nm, bohr, pm (got '3 fs')"),
-        ("length: 0 nm\n", "1: length: a value greater than 0 was expected (got '0 nm')"),
+        ("length: 0 nm\n", "1: length: a value greater than 0 nm was expected (got '0 nm')"),
         (
             "kind: huzinga\n",
             "1: kind: one of huzinaga, fermi-huzinaga or a mapping of shells was expected (got 'huzinga'): did",

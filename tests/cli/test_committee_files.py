@@ -19,6 +19,7 @@ from campaign_graph import DOCUMENT, Builder
 from commands import printed, refused, run
 from safetensors import safe_open
 from safetensors.torch import save_file
+from small_systems import WATER
 
 from aiida_hqe.data.committee import CommitteeData
 from aiida_hqe.frames import Frame, Frames
@@ -28,8 +29,6 @@ from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.storage import FORMAT, checksum
 from aiida_hqe.selection.calibration import Calibration, calibrate
-
-WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 
 
 def labelled_waters(count: int) -> Frames:
@@ -228,7 +227,7 @@ def test_frames_that_cannot_train_a_network_together_are_refused(case: str, fram
 
 
 def test_a_diverging_training_names_the_frames_on_one_line(frames: Path, tmp_path: Path) -> None:
-    wild = TRAINING.replace("epochs: 2", "epochs: 20, learning_rate: 1e30, final_learning_rate: 1e30")
+    wild = TRAINING.replace("epochs: 2", "epochs: 20, learning_rate: 1000, final_learning_rate: 1000")
     (tmp_path / "settings.yaml").write_text(wild)
     target = tmp_path / "c.safetensors"
     result = run("train", frames, "-o", target, "--settings", tmp_path / "settings.yaml")

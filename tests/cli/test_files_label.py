@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from small_systems import WATER
 
 from aiida_hqe.cli import main
 from aiida_hqe.cli.journal import Journal
@@ -21,8 +22,6 @@ environment: {xc: pbe, basis: sto-3g, grid_level: 0, density_fit: false, xc_libr
 core: {method: mp2, frozen_core: false, density_fit: false, virtuals: full}
 embedding: {projector: huzinaga, functional: linear, partition: spade, core_orbitals: [4]}
 """
-
-WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 
 
 def water(stretch: float, **changes: object) -> Frame:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
+from small_systems import methanol, system_file
 
 from aiida_hqe.campaign.template import copy
 from aiida_hqe.embedding.label import label
@@ -21,17 +22,13 @@ training: {members: 2, epochs: 3, target_epochs: 2, held_out: 0.3}
 confidence: 0.6
 """
 
-SYSTEM = """
-system:
-  topology: methanol.pdb
-  forcefield: [methanol.xml, tip3p.xml]
-  solvate: {model: tip3p, box: 18 angstrom}
-  qm: {residues: [MOH]}
-  charge: 0
-  cutoff: 6 angstrom
-  switch_width: 1 angstrom
-sampling: {equilibration_steps: 20, steps: 20, interval: 10, nonbonded_cutoff: 8 angstrom}
-"""
+SYSTEM = system_file(
+    methanol(18, 6, switch_width="1 angstrom"),
+    equilibration_steps=20,
+    steps=20,
+    interval=10,
+    nonbonded_cutoff="8 angstrom",
+)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from small_systems import WATER
 
 from aiida_hqe.cli import main
 from aiida_hqe.frames import Frame, Frames
-
-WATER = [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]]
 
 
 def water(**changes: Any) -> Frame:

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-from campaign_graph import Graph, build
+from campaign_graph import Graph
 from click.testing import CliRunner
 
 from aiida_hqe import queries
@@ -56,11 +55,6 @@ def answers(campaign: Any) -> dict[str, Any]:
         "faults": [str(fault) for fault in audit(campaign)],
     }
     return dict(json.loads(json.dumps(found)))
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory, hqe_code: Any) -> Graph:
-    return build(tmp_path_factory.mktemp("graph"), hqe_code.computer)
 
 
 def test_an_imported_campaign_gives_the_same_answers_and_the_same_bytes(graph: Graph, tmp_path: Path) -> None:

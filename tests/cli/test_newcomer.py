@@ -13,11 +13,15 @@ import pytest
 from aiida.common.exceptions import IncompatibleStorageSchema
 from click.testing import CliRunner
 from commands import printed, refused, run
+from small_systems import methanol, system_file
 from sqlalchemy.exc import DatabaseError
 
+from aiida_hqe.campaign import document
 from aiida_hqe.campaign.template import copy
 from aiida_hqe.cli import main, profile, root, services, setup, watch
+from aiida_hqe.cli.sample import SystemFile
 from aiida_hqe.errors import InputError, ResourceError
+from aiida_hqe.qmmm.setup import build
 from aiida_hqe.writing import replacing
 
 WATER = """3
@@ -27,15 +31,9 @@ H 0.96 0.0 0.0
 H -0.24 0.93 0.0
 """
 
-SYSTEM = """system:
-  topology: methanol.pdb
-  forcefield: [methanol.xml, tip3p.xml]
-  solvate: {model: tip3p, box: 18 angstrom}
-  qm: {residues: [MOH]}
-  charge: 0
-  cutoff: 6 angstrom
-sampling: {steps: 4, interval: 5, nonbonded_cutoff: 8 angstrom}
-"""
+
+def system(steps: int, **others: Any) -> str:
+    return system_file(methanol(18, 6), steps=steps, interval=5, nonbonded_cutoff="8 angstrom", **others)
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy("methanol-water", tmp_path)
     (tmp_path / "water.xyz").write_text(WATER)
     (tmp_path / "level.yaml").write_text("environment: {basis: sto-3g, grid_level: 0}\ncore: {method: hf}\n")
-    (tmp_path / "system.yaml").write_text(SYSTEM)
+    (tmp_path / "system.yaml").write_text(system(steps=4))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -60,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train x", "aiida-hqe train: missing option '-o' / '--output' (see `aiida-hqe train --help`)"),
         (
             "train x -o y --members 1",
-            "aiida-hqe train: invalid value for '--members': 1 is not in the range x>=2 (see `aiida-hqe train --help`)",
+            "aiida-hqe train: invalid value for '--members': 1 is not in the range 2<=x<=100 (see `aiida-hqe train --help`)",
         ),
     ],
 )
@@ -86,8 +84,9 @@ def test_no_command_at_all_is_answered_with_the_help() -> None:
         ("cores water.xyz --mark ./water.xyz", "another file than the one that is read"),
         ("sample system.yaml -o f.h5 --final ./f.h5", "another file than that of --final"),
         ("sample system.yaml -o f.h5 --start f.h5", "another file than that of --start"),
-        ("sample system.yaml -o f.h5", "system.yaml:8: sampling.steps: at least one interval, 5, was expected (got 4)"),
+        ("sample system.yaml -o f.h5", "system.yaml:2: sampling.steps: at least one interval, 5, was expected (got 4)"),
         ("sample system.yaml -o f.h5 --seed 2147483648", "0<=x<=2147483647"),
+        ("extend 1 --iterations 1001", "1<=x<=1000"),
         ("train water.xyz -o c.safetensors --seed 2147483648", "0<=x<=2147483647"),
         ("label water.xyz --level level.yaml --threads 100000000000", "1<=x<=1024"),
         ("cores water.xyz --location nan", "--location: a number above zero was expected (got nan)"),
@@ -103,8 +102,21 @@ def test_a_slip_is_told_before_anything_is_computed(folder: Path, arguments: str
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_bias_on_an_atom_that_is_not_there_is_told_before_the_system_is_prepared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bias = {"centre": "2 angstrom", "distances": [[0, 4], [4, 99999]]}
+    (folder / "system.yaml").write_text(system(steps=5, bias=bias))
+    build(document.read(folder / "system.yaml", SystemFile).system, folder).write(folder / "start.h5")
+    monkeypatch.setattr("aiida_hqe.dynamics.prepare.prepare", lambda *_, **__: pytest.fail("the system was prepared"))
+    for arguments in ([], ["--start", "start.h5"]):
+        line = refused("sample", "system.yaml", "-o", "f.h5", *arguments)
+        assert line.startswith("system.yaml:2: sampling.bias.distances.1: an atom from 0 to ")
+        assert line.endswith("(got 99999): count from 0, water that was added included")
+
+
 def test_an_assembly_that_is_not_there_is_told_by_its_own_name(folder: Path) -> None:
-    (folder / "system.yaml").write_text(SYSTEM.replace("steps: 4", "steps: 5"))
+    (folder / "system.yaml").write_text(system(steps=5))
     assert refused("sample", "system.yaml", "-o", "f.h5", "--start", "no.h5").startswith("no.h5: an assembly")
 
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
+from small_systems import TEMPLATE, with_core
 
-import aiida_hqe.campaign
 from aiida_hqe.dynamics.prepare import prepare
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.frames import Floats, Frame
@@ -78,18 +77,8 @@ def sampling() -> SamplingSettings:
 @pytest.fixture(scope="session")
 def methanol(sampling: SamplingSettings) -> Assembly:
     """Equilibrated methanol in a small box of water."""
-    settings = SystemSettings(
-        topology="methanol.pdb",
-        forcefield=["methanol.xml", "tip3p.xml"],
-        solvate={"box": "16 angstrom"},
-        qm={"residues": ["MOH"]},
-        cores=[{"atoms": [4, 5]}],
-        charge=0,
-        cutoff="5.5 angstrom",
-        switch_width="1.5 angstrom",
-    )
-    directory = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"
-    return prepare(build(settings, directory), sampling, seed=1)
+    settings = SystemSettings(**with_core(16, 5.5))
+    return prepare(build(settings, TEMPLATE), sampling, seed=1)
 
 
 @pytest.fixture

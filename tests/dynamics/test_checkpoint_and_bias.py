@@ -84,6 +84,36 @@ def test_a_truncated_checkpoint_and_one_of_another_run_are_refused(
     assert Checkpoint.read(tmp_path / "none", "key") is None
 
 
+@pytest.mark.parametrize("change", ["region", "core", "charge", "cutoff"])
+def test_a_checkpoint_of_another_division_of_the_same_atoms_is_refused(
+    change: str, methanol: Assembly, sampling: SamplingSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "WRITE_EVERY", 0.0)
+    path, first = tmp_path / "checkpoint", methanol.replace(cutoff=4.0, switch_width=1.0)
+    with pytest.raises(KilledError):
+        run(first, sampling, path, 10)
+    away = methanol.positions - methanol.positions[methanol.qm_atoms[-1]]
+    away -= np.diag(methanol.box) * np.round(away / np.diag(methanol.box))
+    nearest = methanol.group[np.argmin(np.where(methanol.group < 0, np.inf, np.linalg.norm(away, axis=1)))]
+    water = np.flatnonzero(methanol.group == nearest)
+    larger = {
+        "qm_atoms": np.append(methanol.qm_atoms, water),
+        "core": np.pad(methanol.core, (0, len(water))),
+        "group": np.where(methanol.group == nearest, -1, methanol.group),
+    }
+    other = first.replace(
+        **{
+            "region": larger,
+            "core": {"core": np.zeros_like(methanol.core)},
+            "charge": {"charge": methanol.charge + 2},
+            "cutoff": {"cutoff": first.cutoff - 0.1},
+        }[change]
+    )
+    with pytest.raises(InputError, match="other settings or another assembly"):
+        run(other, sampling, path)
+    assert path.is_file()
+
+
 def test_a_checkpoint_of_another_platform_is_refused_on_one_line(
     methanol: Assembly, sampling: SamplingSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -196,5 +226,5 @@ def test_an_incomplete_bias_is_refused(changes: dict[str, object], message: str)
 
 def test_a_bias_on_an_atom_that_is_not_there_is_refused(methanol: Assembly, sampling: SamplingSettings) -> None:
     bias = BiasSettings(distances=[[0, 10**6]], centre="2 angstrom")
-    with pytest.raises(InputError, match=r"in the biased distances \(got \[1000000\]\)"):
+    with pytest.raises(InputError, match=r"because the assembly holds \d+ \(got 1000000\)"):
         sample(methanol, sampling.model_copy(update={"bias": bias}), None, seed=1, steps=2, interval=1)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_systems import TEMPLATE, methanol
 
-import aiida_hqe.campaign
 from aiida_hqe.dynamics.settings import SamplingSettings
 from aiida_hqe.frames import Frames
 from aiida_hqe.jobs import files
@@ -17,14 +17,7 @@ from aiida_hqe.jobs.main import run
 from aiida_hqe.qmmm.assembly import Assembly
 from aiida_hqe.qmmm.settings import SystemSettings
 
-SYSTEM = {
-    "topology": "methanol.pdb",
-    "forcefield": ["methanol.xml", "tip3p.xml"],
-    "solvate": {"box": "16 angstrom"},
-    "qm": {"residues": ["MOH"]},
-    "charge": 0,
-    "cutoff": "6 angstrom",
-}
+SYSTEM = methanol(16, 6)
 
 
 def status(directory: Path) -> files.Status:
@@ -37,9 +30,8 @@ def prepare_job(sampling: SamplingSettings, **changes: object) -> files.PrepareJ
 
 
 def test_prepare_job_leaves_an_equilibrated_assembly(tmp_path: Path, sampling: SamplingSettings) -> None:
-    template = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"
     for name in ("methanol.pdb", "methanol.xml"):
-        shutil.copy(template / name, tmp_path)
+        shutil.copy(TEMPLATE / name, tmp_path)
     files.write_settings(tmp_path, files.SETTINGS, prepare_job(sampling))
     assert run("prepare", tmp_path) == 0
     final = Assembly.read(tmp_path / files.FINAL)

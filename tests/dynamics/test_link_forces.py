@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openmm
 import pytest
 from openmm import unit
+from small_systems import TEMPLATES
 
-import aiida_hqe.campaign
 from aiida_hqe.dynamics.prepare import prepare
 from aiida_hqe.dynamics.region import RegionForce
 from aiida_hqe.dynamics.sample import sample
@@ -38,9 +37,7 @@ def blocked_serine(**changes: Any) -> Assembly:
         "cutoff": "5 angstrom",
         "switch_width": "2.5 angstrom",
     }
-    return build(
-        SystemSettings(**(entries | changes)), Path(aiida_hqe.campaign.__file__).parent / "templates" / "peptide"
-    )
+    return build(SystemSettings(**(entries | changes)), TEMPLATES / "peptide")
 
 
 @pytest.fixture(scope="module")

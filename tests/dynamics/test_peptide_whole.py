@@ -10,8 +10,8 @@ import pytest
 import yaml
 from cheap_campaign import CHEAP
 from click.testing import CliRunner
+from small_systems import TEMPLATES
 
-import aiida_hqe.campaign
 from aiida_hqe.campaign.template import copy
 from aiida_hqe.cli import main
 from aiida_hqe.embedding.label import label
@@ -109,10 +109,11 @@ def test_a_campaign_on_part_of_a_peptide_keeps_the_link_atom_in_every_label(hqe_
 
     from aiida_hqe.workchains.campaign import CampaignWorkChain
 
-    template = Path(aiida_hqe.campaign.__file__).parent / "templates" / "peptide"
     system = yaml.safe_load(SYSTEM)["system"]
     cheap = CHEAP | {"stop": {"iterations": 1, "uncertain_fraction": 0.01}}
-    outputs, node = run_get_node(CampaignWorkChain.get_builder_from_protocol(hqe_code, system, template, "fast", cheap))
+    outputs, node = run_get_node(
+        CampaignWorkChain.get_builder_from_protocol(hqe_code, system, TEMPLATES / "peptide", "fast", cheap)
+    )
     assert node.is_finished_ok, node.exit_message
     labels = outputs["labels"].frames
     assert len(labels) >= 10

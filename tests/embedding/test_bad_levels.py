@@ -57,6 +57,13 @@ def test_an_unknown_basis_is_refused(water):
     refused(water, make_level(environment={"basis": "no-such"}), "input", "no-such")
 
 
+def test_more_electrons_than_the_basis_holds_are_refused(water):
+    frame = water.replace(charge=-30)
+    refused(
+        frame, make_level(environment={"basis": "sto-3g"}), "input", "at least 20 functions", "40 electrons", "with 7"
+    )
+
+
 def test_a_linearly_dependent_basis_is_refused(water):
     positions = np.vstack([water.positions, [[0.4, 0.754, -0.459], [0.4, -0.754, -0.459]]])
     frame = water.replace(numbers=[8, 1, 1, 1, 1], positions=positions, core=[1] * 5)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cheap_level import make_level
+from small_systems import WATER
 
 from aiida_hqe.embedding import alignment, direct_selection, localization
 from aiida_hqe.embedding.alignment import align, match
@@ -105,10 +106,9 @@ def test_orbitals_are_those_that_serenity_selects(name):
 
 def test_two_bonds_far_apart_are_two_cores():
     """Two waters, one bond of each stretched: two cores, and not one."""
-    water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
-    longer = np.add(water, [[0, 0, 0], [0.3, 0, 0], [0, 0, 0]])
+    longer = np.add(WATER, [[0, 0, 0], [0.3, 0, 0], [0, 0, 0]])
     far = np.array([0.0, 0.0, 8.0])
-    frames = frames_of([8, 1, 1] * 2, np.vstack([water, water + far]), np.vstack([longer, longer + far]))
+    frames = frames_of([8, 1, 1] * 2, np.vstack([WATER, WATER + far]), np.vstack([longer, longer + far]))
     found = propose(frames, make_level())
     assert [core.atoms for core in found.cores] == [[0, 1], [3, 4]]
     assert found.core_orbitals == [5, 5] or found.core_orbitals == [4, 4]

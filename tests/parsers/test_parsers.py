@@ -193,7 +193,7 @@ def test_a_job_that_the_scheduler_ended_says_what_it_lacked(parse: Parse, schedu
     assert parse("train", {}, scheduler=scheduler)[1].exit_status == expected
 
 
-@pytest.mark.parametrize(("cause", "expected"), [("walltime", 411), ("memory", 412), ("disk", 410)])
+@pytest.mark.parametrize(("cause", "expected"), [("walltime", 411), ("memory", 412), ("disk", 410), ("device", 410)])
 def test_a_job_that_ran_out_of_something_says_of_what(
     parse: Parse, status: MakeStatus, cause: str, expected: int
 ) -> None:

@@ -21,9 +21,12 @@ from aiida_hqe.frames import Frame, Frames
 from aiida_hqe.potentials.calculator import CommitteeCalculator
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
+from aiida_hqe.potentials.stack import look
 from aiida_hqe.potentials.storage import checksum
 from aiida_hqe.potentials.surroundings import Surroundings
 from aiida_hqe.selection.disagreement import per_atom
+
+DATA = Path(__file__).parent.parent / "data"
 
 FORCES_OF_FORMAT_1 = [
     [0.06252490378876249, -0.953181190841164, 0.2257828749082385],
@@ -33,12 +36,19 @@ FORCES_OF_FORMAT_1 = [
     [0.6934967109406286, 0.6594237934199861, -0.6166570468301606],
     [-0.9461304914944895, -0.22363292399269372, -0.6084357277005706],
 ]
+FORCES_OF_FORMAT_2 = [
+    [-0.036034635794095694, 0.10500144018497101, 0.058371793748646525],
+    [-0.07070360445010297, -0.034962994214609626, -0.2009972916394853],
+    [0.10378388506875214, 0.027718309792430562, 0.18033168220189796],
+    [-0.00670524809147811, 0.003957721589923853, -0.016835396205633568],
+    [-0.0039009142376325717, -0.010140192448179361, -0.012348287414111864],
+    [0.005393528585838764, -0.006367718225525978, 0.016940072093488055],
+]
 
 
 def test_replayed_graph_gives_the_energy_of_the_schnetpack_modules(frame: Frame) -> None:
     committee = untrained(3, "direct")
-    surroundings = Surroundings.of(frame)
-    inputs = [torch.tensor(array)[None] for array in (frame.positions, surroundings.potential, surroundings.field)]
+    inputs = [torch.tensor(array)[None] for array in look(frame, SETTINGS).inputs(frame)]
     for member, energy in zip(committee.members, committee.predict(frame).environment_energies, strict=True):
         network = build(SETTINGS, 0, seed=0).double()
         network.load_state_dict(dict(member.networks["environment"].state))
@@ -97,17 +107,24 @@ def test_file_gives_back_the_same_predictions_and_the_same_bytes(learn: str, fra
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
 
 
-def test_a_file_from_before_there_were_charges_in_a_difference_predicts_what_it_did(
-    methanol: Frames, tmp_path: Path
+@pytest.mark.parametrize(
+    ("file_format", "energies", "forces"),
+    [
+        (1, (-3143.2600217745908, -3138.83825983784), FORCES_OF_FORMAT_1),
+        (2, (-3037.0194603217487, -6079.6248373674725), FORCES_OF_FORMAT_2),
+    ],
+)
+def test_a_file_of_an_earlier_format_predicts_what_it_did(
+    file_format: int, energies: tuple[float, float], forces: list[list[float]], methanol: Frames, tmp_path: Path
 ) -> None:
-    """Format 1, and forces and energies that the program of then printed for it."""
-    old = Committee.load(Path(__file__).parent.parent / "data" / "committee_format_1.safetensors")
+    """Forces and energies that the program of then printed for it; 1 knows no charges in a difference, 2 nothing close by."""
+    old = Committee.load(DATA / f"committee_format_{file_format}.safetensors")
     old.save(tmp_path / "new.safetensors")
     for committee in (old, Committee.load(tmp_path / "new.safetensors")):
         found = committee.predict(methanol[14])
-        assert float(found.environment_energies[0]) == pytest.approx(-3143.2600217745908, abs=1e-9)
-        assert float(found.energies[0]) == pytest.approx(-3138.83825983784, abs=1e-9)
-        np.testing.assert_allclose(found.forces[0], FORCES_OF_FORMAT_1, atol=1e-9)
+        assert float(found.environment_energies[0]) == pytest.approx(energies[0], abs=1e-9)
+        assert float(found.energies[0]) == pytest.approx(energies[1], abs=1e-9)
+        np.testing.assert_allclose(found.forces[0], forces, atol=1e-9)
 
 
 def test_a_changed_weight_is_noticed(committee: Committee, tmp_path: Path) -> None:
@@ -157,7 +174,7 @@ def rewritten(path: Path, committee: Committee, change: Callable[[dict[str, Any]
         (lambda d: d.update(elements=[1, 6, 200]), "between 1 and 118"),
         (lambda d: d.update(elements=[]), "between 1 and 118"),
         (lambda d: d.update(elements=[1, 6, 8, 9]), r"lacks \[9\]"),
-        (lambda d: d.update(format=3), "update aiida-hqe"),
+        (lambda d: d.update(format=4), "update aiida-hqe"),
     ],
     ids=["unit", "no unit", "no element", "none", "no reference", "format"],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from small_systems import WATER
 
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.member import Member, Network
@@ -28,7 +29,7 @@ def test_relaxation_in_ase_goes_downhill_without_a_net_force(charged: bool, tmp_
     members = [Member(number, 1, {"environment": network}) for number, network in enumerate(networks)]
     committee = Committee(members, settings=settings, learn="direct", elements=[1, 8], charge=0, spin=0)
     committee.save(tmp_path / "c.safetensors")
-    Atoms("OH2", [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]]).write(tmp_path / "water.xyz")
+    Atoms("OH2", WATER).write(tmp_path / "water.xyz")
     np.savetxt(tmp_path / "charges.txt", [[4.0, 0.0, 0.5, -0.4], [-4.0, 0.0, 0.5, 0.4]])
     arguments = ["c.safetensors", "water.xyz", *(["charges.txt"] if charged else [])]
     command, environment = [sys.executable, str(EXAMPLE), *arguments], os.environ | {"OMP_NUM_THREADS": "1"}

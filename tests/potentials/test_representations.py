@@ -19,8 +19,8 @@ from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.representations import LMAX, couplings, harmonics
 from aiida_hqe.potentials.schnetpack_parts import RealSphericalHarmonics, generate_clebsch_gordan_rsh
 from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.potentials.stack import reach
-from aiida_hqe.potentials.surroundings import Nearby, Surroundings
+from aiida_hqe.potentials.stack import look
+from aiida_hqe.potentials.surroundings import Nearby
 
 STEP, TOLERANCE, ENERGY, FORCE = 1e-5, 1e-6, 1e-9, 1e-9
 
@@ -100,7 +100,7 @@ def test_total_force_and_torque_vanish(kind: Committee, frame: Frame) -> None:
 @pytest.mark.parametrize("charge", [-1, 2])
 def test_latent_charges_add_up_to_the_total_charge(charge: int, settings: PotentialSettings, frame: Frame) -> None:
     network = build(settings, charge, seed=4).double()
-    surroundings = Surroundings.of(frame, reach(settings))
+    surroundings = look(frame, settings)
     inputs = [torch.tensor(array)[None] for array in surroundings.inputs(frame)]
     if surroundings.nearby is not None:
         inputs.append(torch.tensor(surroundings.nearby.numbers)[None])

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from aiida_hqe.frames import Frame
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
+from aiida_hqe.potentials.stack import look
 from aiida_hqe.potentials.surroundings import Surroundings
 
 ENERGY = 1e-9
@@ -64,9 +65,8 @@ def test_total_force_and_torque_on_qm_atoms_and_charges_vanish(committee: Commit
 @pytest.mark.parametrize("charge", [-1, 0, 2])
 def test_latent_charges_add_up_to_the_total_charge(charge: int, frame: Frame) -> None:
     network = build(SETTINGS, charge, seed=4).double()
-    surroundings = Surroundings.of(frame)
-    inputs = (frame.positions, surroundings.potential, surroundings.field)
-    charges = network.latent_charges(torch.tensor(frame.numbers), *(torch.tensor(array)[None] for array in inputs))
+    inputs = (torch.tensor(array)[None] for array in look(frame, SETTINGS).inputs(frame))
+    charges = network.latent_charges(torch.tensor(frame.numbers), *inputs)
     assert float(charges.sum()) == pytest.approx(charge, abs=1e-12)
     assert float(charges.std()) > 1e-3
 
@@ -74,12 +74,9 @@ def test_latent_charges_add_up_to_the_total_charge(charge: int, frame: Frame) ->
 @pytest.mark.parametrize(("charge", "spin"), [(0, 0), (1, 1)])
 def test_a_constant_potential_adds_the_total_charge_times_it(charge: int, spin: int, frame: Frame) -> None:
     network = build(SETTINGS, charge, seed=4).double()
-    surroundings = Surroundings.of(frame)
-    positions, potential, field = (
-        torch.tensor(array)[None] for array in (frame.positions, surroundings.potential, surroundings.field)
-    )
+    positions, potential, *rest = (torch.tensor(array)[None] for array in look(frame, SETTINGS).inputs(frame))
     numbers = torch.tensor(frame.numbers)
-    change = network(numbers, positions, potential + 0.8, field) - network(numbers, positions, potential, field)
+    change = network(numbers, positions, potential + 0.8, *rest) - network(numbers, positions, potential, *rest)
     assert float(change) == pytest.approx(0.8 * charge, abs=1e-10)
 
 

@@ -5,23 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_systems import TEMPLATES, with_core
 
-import aiida_hqe.campaign
 from aiida_hqe.qmmm.assembly import Assembly
 from aiida_hqe.qmmm.settings import SystemSettings
 from aiida_hqe.qmmm.setup import build
 
-TEMPLATES = Path(aiida_hqe.campaign.__file__).parent / "templates"
-METHANOL = {
-    "topology": "methanol.pdb",
-    "forcefield": ["methanol.xml", "tip3p.xml"],
-    "solvate": {"model": "tip3p", "box": "16 angstrom"},
-    "qm": {"residues": ["MOH"]},
-    "cores": [{"atoms": [4, 5]}],
-    "charge": 0,
-    "cutoff": "6 angstrom",
-    "switch_width": "1.5 angstrom",
-}
+METHANOL = with_core(16, 6)
 
 SERINE: dict[str, Any] = {
     "topology": "peptide.pdb",

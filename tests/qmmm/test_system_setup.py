@@ -11,6 +11,7 @@ import numpy as np
 import openmm
 import pytest
 from openmm import app
+from small_systems import TEMPLATE, TEMPLATES
 
 from aiida_hqe.errors import InputError
 from aiida_hqe.qmmm.assembly import Assembly
@@ -34,11 +35,8 @@ AMBER: dict[str, Any] = {
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """A copy of the methanol template's files, to damage."""
-    import aiida_hqe.campaign
-
-    template = Path(aiida_hqe.campaign.__file__).parent / "templates" / "methanol-water"
     for name in ("methanol.pdb", "methanol.xml"):
-        shutil.copy(template / name, tmp_path / name)
+        shutil.copy(TEMPLATE / name, tmp_path / name)
     return tmp_path
 
 
@@ -81,9 +79,7 @@ def test_a_pdb_without_solvent_is_a_cluster_without_box(build_methanol: Build) -
 
 
 def test_peptide_in_water_builds_with_the_peptide_as_qm_region() -> None:
-    import aiida_hqe.campaign
-
-    directory = Path(aiida_hqe.campaign.__file__).parent / "templates" / "peptide-water"
+    directory = TEMPLATES / "peptide-water"
     settings = SystemSettings(
         topology="peptide.pdb",
         forcefield=["amber14-all.xml", "amber14/tip3p.xml"],
@@ -100,9 +96,7 @@ def test_peptide_in_water_builds_with_the_peptide_as_qm_region() -> None:
 
 
 def test_a_long_mm_molecule_is_grouped_by_residue() -> None:
-    import aiida_hqe.campaign
-
-    directory = Path(aiida_hqe.campaign.__file__).parent / "templates" / "peptide-water"
+    directory = TEMPLATES / "peptide-water"
     settings = SystemSettings(
         topology="peptide.pdb",
         forcefield=["amber14-all.xml", "amber14/tip3p.xml"],

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from small_systems import WATER
 
 from aiida_hqe.frames import Frame
 from aiida_hqe.selection.landscape import landscape
-
-WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 
 
 def water(stretch: float, seed: int) -> Frame:

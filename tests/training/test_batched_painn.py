@@ -20,12 +20,18 @@ from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import targets
 
 PAINN = PotentialSettings(features=8, interactions=2, radial_functions=10, cutoff="2.5 angstrom")
-VARIANTS = [{}, {"environment": "blind"}, {"latent_charges": False}, {"interactions": 1}]
+VARIANTS = [
+    {},
+    {"environment": "blind"},
+    {"short_range": False},
+    {"latent_charges": False},
+    {"interactions": 1},
+]
 ROUND_OFF = 1e-12
 
 
 def labelled_frame(generator: np.random.Generator, atoms: int = 12) -> Frame:
-    """Atoms on a bent, disturbed chain, so that some pairs are beyond the cutoff, with three charges and made-up labels."""
+    """Atoms on a bent, disturbed chain, so that some pairs are beyond the cutoff, four charges, one close by, made-up labels."""
     line = np.arange(atoms)
     positions = np.stack([0.8 * line, np.sin(line), np.cos(2 * line)], axis=1) + generator.normal(0.0, 0.1, (atoms, 3))
     return Frame(
@@ -33,24 +39,19 @@ def labelled_frame(generator: np.random.Generator, atoms: int = 12) -> Frame:
         positions=positions,
         charge=0,
         spin=0,
-        mm_numbers=[8, 1, 1],
-        mm_positions=positions[:3] + np.array([0.0, 4.0, 1.0]),
-        mm_charges=[-0.8, 0.4, 0.4],
+        mm_numbers=[8, 1, 1, 11],
+        mm_positions=positions[:4] + np.array([[0.0, 4.0, 1.0]] * 3 + [[0.0, 0.5, 1.9]]),
+        mm_charges=[-0.8, 0.4, 0.4, 1.0],
         environment_energy=float(generator.normal()),
         environment_forces=generator.normal(size=(atoms, 3)),
-        environment_mm_forces=generator.normal(size=(3, 3)),
+        environment_mm_forces=generator.normal(size=(4, 3)),
     )
 
 
-def block_of(frames: list[Frame], dtype: torch.dtype = torch.float64) -> Block:
-    (block,) = blocks(frames, [targets(frame, "environment") for frame in frames], np.zeros(len(frames)), dtype)
+def block_of(frames: list[Frame], dtype: torch.dtype = torch.float64, settings: PotentialSettings = PAINN) -> Block:
+    wanted = [targets(frame, "environment") for frame in frames]
+    (block,) = blocks(frames, wanted, np.zeros(len(frames)), dtype, settings)
     return block
-
-
-@pytest.fixture(scope="module")
-def block() -> Block:
-    generator = np.random.default_rng(5)
-    return block_of([labelled_frame(generator) for _ in range(3)])
 
 
 @pytest.fixture(params=VARIANTS, ids=str)
@@ -58,9 +59,17 @@ def settings(request: pytest.FixtureRequest) -> PotentialSettings:
     return PAINN.model_copy(update=request.param)
 
 
+@pytest.fixture
+def block(settings: PotentialSettings) -> Block:
+    generator = np.random.default_rng(5)
+    return block_of([labelled_frame(generator) for _ in range(3)], settings=settings)
+
+
 def test_energies_are_those_of_the_potential(settings: PotentialSettings, block: Block) -> None:
     network = build(settings, 1, seed=3).double()
-    inputs = block.tensors[:3]
+    inputs, close = block.seen, block.seen[3:]
+    assert len(close) == int(settings.has_short_range)
+    assert all(part.abs().max() > 0.1 for part in close)
     expected = network(torch.tensor(block.numbers), *inputs)
     found = BatchedPaiNN(settings, network.charge, network.state_dict(), block.numbers)(*inputs)
     assert expected.abs().max() > 1e-2
@@ -82,8 +91,8 @@ def test_losses_and_their_gradient_are_those_of_the_potential(
     torch.testing.assert_close(gradient, expected[1], rtol=1e-10, atol=1e-10 * float(expected[1].norm()))
 
 
-def test_recorded_steps_and_validation_have_the_same_losses(block: Block) -> None:
-    network = build(PAINN, 0, seed=5).double()
+def test_recorded_steps_and_validation_have_the_same_losses(settings: PotentialSettings, block: Block) -> None:
+    network = build(settings, 0, seed=5).double()
     objective = Objective(network, TrainingSettings())
     flat = objective.flatten(network)
     torch.testing.assert_close(

@@ -120,7 +120,7 @@ def test_going_on_with_new_frames_and_a_third_of_the_data_forgets_less_than_goin
 
 def test_a_training_goes_on_from_a_committee_of_an_earlier_version_that_started_otherwise(methanol: Frames) -> None:
     """Its file of format 1 has ``first_response: 1``, which says nothing of trained networks; their size does."""
-    of_then = SMALL.model_copy(update={"smoothing": 1e-8})
+    of_then = SMALL.model_copy(update={"smoothing": 1e-8, "short_range": False})
     initial = Committee.load(Path(__file__).parent.parent / "data" / "committee_format_1.safetensors")
     assert initial.settings.first_response != SMALL.first_response
     still = SHORT.model_copy(update={"warm_epochs": 1, "learning_rate": 1e-7, "final_learning_rate": 1e-7})
@@ -128,7 +128,18 @@ def test_a_training_goes_on_from_a_committee_of_an_earlier_version_that_started_
     one, other = (committee.predict(methanol[14]).environment_forces for committee in (warm, initial))
     np.testing.assert_allclose(one, other, atol=1e-3)
     assert warm.settings == of_then
-    assert initial.settings.fits(SMALL)
     larger = SMALL.model_copy(update={"features": 12})
     with pytest.raises(InputError, match="same architecture"):
         train_member(Frames(methanol[:11]), larger, still, member=0, seed=7, initial=initial)
+
+
+def test_what_is_close_by_is_learned_on_from_a_committee_that_does_not_see_it(methanol: Frames) -> None:
+    few = Frames(methanol[:11])
+    without = SMALL.model_copy(update={"short_range": False})
+    settings = SHORT.model_copy(update={"epochs": 200, "warm_epochs": 200})
+    first, _ = train_member(few, without, settings, member=0, seed=1)
+    warm, history = train_member(few, SMALL, settings, member=0, seed=1, initial=first)
+    assert warm.settings == SMALL
+    assert history[-1]["validation"] < history[0]["validation"]
+    with pytest.raises(InputError, match="same architecture"):
+        train_member(few, without, settings, member=0, seed=1, initial=warm)

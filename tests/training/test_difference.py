@@ -37,8 +37,8 @@ def network(settings: PotentialSettings, response: float = 1.0, scale: float = 1
         made.representation.potential_embedding.weight.mul_(response)
         made.representation.field_embedding.weight.mul_(response)
     if scale != 1.0:
-        true = made._scalars
-        made._scalars = lambda *inputs: scale * true(*inputs)  # type: ignore[method-assign]
+        true = made._features
+        made._features = lambda *inputs: tuple(scale * one for one in true(*inputs))  # type: ignore
     return made
 
 

@@ -17,7 +17,7 @@ from aiida_hqe.jobs.predict import run as run_predict
 from aiida_hqe.jobs.train import run as run_train
 from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.model import build
-from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.potentials.stack import look
 from aiida_hqe.residuals import read_residuals
 from aiida_hqe.selection.residuals import residuals
 from aiida_hqe.training import objective as objectives
@@ -75,11 +75,11 @@ def test_what_a_network_leaves_of_the_energies_is_found_for_each_composition(met
     part = {name: getattr(whole[0], name)[oxygen : oxygen + 1] for name in ("numbers", "positions", "core")}
     frames = [*whole, whole[0].unlabelled().replace(**part, environment_energy=-2000.0)]
     wanted = [targets(frame, "environment") for frame in frames]
-    kinds = blocks(frames, wanted, np.zeros(len(frames)), torch.float64)
+    kinds = blocks(frames, wanted, np.zeros(len(frames)), torch.float64, SMALL)
     network = build(SMALL, 0, 0).double()
     found = shifts(network, kinds)
     for block in kinds:
-        left = block.tensors[4] - network(torch.tensor(block.numbers), *block.tensors[:3]).detach()
+        left = block.tensors[4] - network(torch.tensor(block.numbers), *block.seen).detach()
         assert float(left.mean()) == pytest.approx(sum(found[number] for number in block.numbers), abs=1e-6)
 
 
@@ -151,14 +151,11 @@ def test_loss_of_the_objective_is_that_of_the_forces_themselves(methanol: Frames
     few, settings = Frames(methanol[:3]), SHORT
     network = build(SMALL, 0, seed=1).double()
     wanted = [targets(frame, "environment") for frame in few]
-    (block,) = blocks(few, wanted, np.zeros(3), torch.float64)
+    (block,) = blocks(few, wanted, np.zeros(3), torch.float64, SMALL)
     losses, _ = Objective(network, settings).errors(Objective(network, settings).flatten(network), block)
     for frame, loss in zip(few, losses.tolist(), strict=True):
-        surroundings = Surroundings.of(frame)
-        inputs = [
-            torch.tensor(a)[None].requires_grad_()
-            for a in (frame.positions, surroundings.potential, surroundings.field)
-        ]
+        surroundings = look(frame, SMALL)
+        inputs = [torch.tensor(array)[None].requires_grad_() for array in surroundings.inputs(frame)]
         energy = network(torch.tensor(frame.numbers), *inputs)
         gradients = [gradient[0].numpy() for gradient in torch.autograd.grad(energy.sum(), inputs)]
         qm = surroundings.qm_forces(*gradients) - frame.environment_forces
@@ -171,7 +168,7 @@ def test_loss_of_the_objective_is_that_of_the_forces_themselves(methanol: Frames
 def test_gradient_of_the_objective_is_its_slope(methanol: Frames) -> None:
     few, network = Frames(methanol[:2]), build(SMALL, 0, seed=1).double()
     references = np.array([frame.environment_energy for frame in few])
-    (block,) = blocks(few, [targets(frame, "environment") for frame in few], references, torch.float64)
+    (block,) = blocks(few, [targets(frame, "environment") for frame in few], references, torch.float64, SMALL)
     objective = Objective(network, SHORT)
     flat = objective.flatten(network)
     _, gradient = objective.loss_and_gradient(flat, block)

@@ -10,8 +10,7 @@ from training_cases import SHORT
 from aiida_hqe.frames import Frames
 from aiida_hqe.potentials.model import build
 from aiida_hqe.potentials.settings import PotentialSettings
-from aiida_hqe.potentials.stack import reach
-from aiida_hqe.potentials.surroundings import Surroundings
+from aiida_hqe.potentials.stack import look
 from aiida_hqe.training.batches import blocks
 from aiida_hqe.training.objective import Objective
 from aiida_hqe.training.targets import targets
@@ -42,10 +41,10 @@ def settings(request: pytest.FixtureRequest) -> PotentialSettings:
 def test_loss_of_the_objective_is_that_of_the_forces_themselves(settings: PotentialSettings, methanol: Frames) -> None:
     few, network = Frames(methanol[:3]), build(settings, 0, seed=1).double()
     wanted = [targets(frame, "environment") for frame in few]
-    (block,) = blocks(few, wanted, np.zeros(3), torch.float64, reach(settings))
+    (block,) = blocks(few, wanted, np.zeros(3), torch.float64, settings)
     losses, _ = Objective(network, SHORT).errors(Objective(network, SHORT).flatten(network), block)
     for frame, loss in zip(few, losses.tolist(), strict=True):
-        surroundings = Surroundings.of(frame, reach(settings))
+        surroundings = look(frame, settings)
         inputs = [torch.tensor(array)[None].requires_grad_() for array in surroundings.inputs(frame)]
         elements = [] if surroundings.nearby is None else [torch.tensor(surroundings.nearby.numbers)[None]]
         energy = network(torch.tensor(frame.numbers), *inputs, *elements)

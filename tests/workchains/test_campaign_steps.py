@@ -195,11 +195,11 @@ def test_held_out_labels_come_with_the_committee_that_never_saw_them(cheap_build
 
 
 def test_a_builder_of_a_protocol_takes_overrides_and_the_files(cheap_builder: Any) -> None:
-    builder = cheap_builder(resources={"threads": 2, "walltime": "10 min", "memory": "2 GB"})
+    builder = cheap_builder(resources={"threads": 2, "device": "cuda", "walltime": "10 min", "memory": "2 GB"})
     campaign = builder.campaign.get_dict()
     assert (campaign["protocol"], campaign["training"]["members"]) == ("fast", 2)
     assert sorted(builder.files.base.repository.list_object_names()) == ["methanol.pdb", "methanol.xml"]
-    assert builder.threads == 2
+    assert (builder.threads, builder.device) == (2, "cuda")
     assert builder.options == {"max_wallclock_seconds": 600, "max_memory_kb": 2000000}
 
 

@@ -71,8 +71,8 @@ def test_only_the_training_job_that_was_killed_is_submitted_again(training: Any)
     assert len(training.submitted) == 3
 
 
-@pytest.mark.parametrize(("cause", "memory"), [("disk", 1000), (None, 2000)])
-def test_a_full_disk_asks_for_no_more_memory(training: Any, cause: str | None, memory: int) -> None:
+@pytest.mark.parametrize(("cause", "memory"), [("disk", 1000), ("device", 1000), (None, 2000)])
+def test_a_full_disk_or_a_missing_gpu_asks_for_no_more_memory(training: Any, cause: str | None, memory: int) -> None:
     training.ctx.job_00, training.ctx.job_01 = [ended(0)], [ended(410, status=orm.Dict({"cause": cause}))]
     training.train()
     [again] = training.submitted

@@ -219,6 +219,12 @@ def test_cores_are_reserved_only_where_a_scheduler_does(process: Callable[..., A
     assert there.job("batch")["metadata"]["options"]["resources"]["num_cores_per_mpiproc"] == 4
 
 
+def test_every_job_and_every_child_gets_the_device(process: Callable[..., Any]) -> None:
+    frames = FramesData.from_frames(hydrogens(0.7))
+    running = process("label", frames=frames, level=orm.Dict(LEVEL), batches=orm.Int(1), device="cuda")
+    assert running.job("batch")["device"] == running.child("labels")["device"] == "cuda"
+
+
 SYSTEM = {"topology": "h2.pdb", "forcefield": ["h2.xml"], "qm": {"atoms": [0, 1]}, "charge": 0}
 
 
