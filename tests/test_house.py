@@ -8,6 +8,7 @@ import fnmatch
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -51,7 +52,11 @@ def tracked() -> list[Path]:
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:
         return [path for line in listed.stdout.splitlines() if (path := ROOT / line).is_file()]
-    return [path for path in ROOT.rglob("*") if path.is_file() and not ignored(path)]
+    found = []
+    for folder, folders, files in os.walk(ROOT):  # never into ignored folders, where other tests come and go
+        folders[:] = [name for name in folders if not ignored(Path(folder, name))]
+        found += [path for name in files if not ignored(path := Path(folder, name))]
+    return found
 
 
 def ignored(path: Path) -> bool:
