@@ -11,7 +11,7 @@ times bound). And arms that know what no selection can, to see what there is to 
 were run): ``true error`` and ``true error + diversity`` have the committee's true errors in place of its disagreement, ``rare
 region first`` labels every frame from 600 K before any other, the most diverse first.
 
-Fixed before the first run (``SEEDS`` seeds each):
+Fixed before the first run (five seeds each; after they had been run with today's network, five more to confirm what they said):
 
 - outcome: labels at which an arm's error in the rare region (mean force error N of the committee's mean on 600 K frames of
   other trajectories) first reaches the error that the random arm ends with (mean over seeds), linear between rounds; an arm
@@ -45,7 +45,7 @@ from aiida_hqe.selection.select import select
 from aiida_hqe.selection.settings import SelectionSettings
 from aiida_hqe.training.train import train_member
 
-FIRST, BATCH, ROUNDS, SEEDS, MEMBERS = 16, 8, 4, 5, 4
+FIRST, BATCH, ROUNDS, SEEDS, MEMBERS = 16, 8, 4, 10, 4
 NETWORK = PotentialSettings(features=16, interactions=1, radial_functions=12, cutoff="5 angstrom", first_response=0.1)
 UPDATES, WARM_UPDATES = 300, 100
 RARE_SHARE = 0.1
