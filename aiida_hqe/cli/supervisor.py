@@ -5,6 +5,7 @@ They may be stopped while the daemon runs, and come back when it starts anew; ev
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -19,30 +20,31 @@ SHARE = 0.02
 
 
 PATIENCE = 30.0
-"""Seconds that a supervisor has to start its processes, before which it stops none; then they stay: they do no harm."""
+"""Seconds that a supervisor has to start its processes, before which it stops none. Statistics do no harm but their cost."""
 
 
 def quieten(client: DaemonClient) -> None:
-    """Stop the statistics of a daemon that runs; where its supervisor is still busy starting, as soon as it is not.
+    """Stop the statistics of a daemon that runs, as soon as its supervisor is not busy starting; where it stays so, they stay."""
+    from aiida.engine.daemon.client import DaemonException
+
+    until = time.monotonic() + PATIENCE
+    stop = {
+        "command": "stop",
+        "properties": {"name": STATISTICS, "waiting": True},
+    }  # while it stops, it does nothing else
+    with contextlib.suppress(DaemonException):
+        while client.call_client(stop).get("status") != "ok" and time.monotonic() < until:
+            time.sleep(0.2)
+
+
+def takes_statistics(client: DaemonClient) -> bool:
+    """Whether the supervisor of a daemon that runs takes them.
 
     Raises
     ------
     aiida.engine.daemon.client.DaemonException
         The daemon does not answer.
     """
-    until = time.monotonic() + PATIENCE
-    stop = {
-        "command": "stop",
-        "properties": {"name": STATISTICS, "waiting": True},
-    }  # while it stops, it does nothing else
-    while client.call_client(stop).get("status") != "ok":
-        if time.monotonic() > until:
-            return
-        time.sleep(0.2)
-
-
-def takes_statistics(client: DaemonClient) -> bool:
-    """Whether the supervisor of a daemon that runs takes them; raises as `quieten`."""
     answer = client.call_client({"command": "status", "properties": {"name": STATISTICS}})
     return bool(answer.get("status") == "active")
 
