@@ -72,32 +72,32 @@ class Close:
     curvature_slope: Floats
 
     @classmethod
-    def of(cls, positions: Floats, mm_positions: Floats, charges: Floats, distances: Floats, reach: float) -> Close:
+    def of(cls, positions: Floats, mm_positions: Floats, charges: Floats, inverse: Floats, reach: float) -> Close:
         """Evaluate it for those of the charges (n_mm,) that are within `reach` (angstrom) of an atom.
 
         Parameters
         ----------
-        positions, mm_positions, distances
-            Atoms (n_qm, 3), charges (n_mm, 3) and the distances between them (n_qm, n_mm), angstrom.
+        positions, mm_positions, inverse
+            Atoms (n_qm, 3) and charges (n_mm, 3), angstrom, and one over the distances between them (n_qm, n_mm).
         """
-        sites = np.flatnonzero((distances.min(axis=0) < reach) & (charges != 0.0))
-        s, d = mm_positions[sites], distances[:, sites]
-        vectors = positions[:, None] - s
+        sites = np.flatnonzero((inverse.max(axis=0) > 1.0 / reach) & (charges != 0.0))
+        s, u = mm_positions[sites], inverse[:, sites]
+        vectors, d, square = positions[:, None] - s, 1.0 / u, u * u
         inside, frequency = d < reach, np.pi / reach
         switch = 0.5 * (1.0 + np.cos(frequency * d)) * inside
         slope = -0.5 * frequency * np.sin(frequency * d) * inside
-        tail, power = COULOMB * np.exp(-d / CONTACT) / CONTACT, 3.0 * COULOMB / d**5
+        tail, power = COULOMB / CONTACT * np.exp(-d / CONTACT), 3.0 * COULOMB * square * square * u
         return cls(
             sites,
             positions,
             s,
             charges[sites],
             vectors,
-            ((vectors @ _ROWS).reshape(*d.shape, len(BASIS), 3) * vectors[:, :, None]).sum(axis=-1),
+            (vectors[..., _ROWS] * vectors[..., _COLUMNS]) @ _SQUARES,
             tail * switch,
-            tail * (slope - switch / CONTACT) / d,
+            tail * (slope - switch / CONTACT) * u,
             power * switch,
-            power * (slope - 5.0 * switch / d) / d,
+            power * (slope - 5.0 * switch * u) * u,
         )
 
     @property
@@ -109,7 +109,7 @@ class Close:
     @property
     def jacobian(self) -> Floats:
         """Derivative of the components by the positions of these charges, (n_qm, 6, m, 3)."""
-        turned = (self.vectors @ _ROWS).reshape(*self.squares.shape, 3)
+        turned = (self.vectors @ BASIS.transpose(1, 0, 2).reshape(3, -1)).reshape(*self.squares.shape, 3)
         along = self.curvature_slope[..., None, None] * self.squares[..., None] * self.vectors[:, :, None]
         curvature = 2.0 * self.curvature[..., None, None] * turned + along
         contact = (self.contact_slope[..., None] * self.vectors)[:, :, None]
@@ -153,7 +153,9 @@ class Close:
         return self.charges * slopes
 
 
-_ROWS: Floats = BASIS.transpose(1, 0, 2).reshape(3, -1)
+_ROWS, _COLUMNS = (0, 1, 2, 0, 1, 0), (0, 1, 2, 1, 2, 2)
+_SQUARES: Floats = np.array([(1 + (x != y)) * BASIS[:, x, y] for x, y in zip(_ROWS, _COLUMNS, strict=True)])
+"""What the six products of a vector's components count in its squares in the five matrices, (6, 5)."""
 
 
 def _matrices(by_components: Floats) -> Floats:

@@ -126,7 +126,7 @@ class Surroundings:
         total = first.sum(axis=1)
         field = r * total[:, None] - first @ s
         near = None if nearby is None else Nearby.of(frame, nearby)
-        touching = None if close is None else Close.of(r, s, frame.mm_charges, 1.0 / inverse, close)
+        touching = None if close is None else Close.of(r, s, frame.mm_charges, inverse, close)
         gradient = total[:, None, None] * np.eye(3) - _moments(second, r, s)
         return cls(unit @ frame.mm_charges, field, gradient, r, s, unit, cube, first, second, near, touching)
 
