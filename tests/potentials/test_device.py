@@ -6,7 +6,6 @@ without naming the device of its inputs has no numbers, and what is computed wit
 
 from __future__ import annotations
 
-import itertools
 import re
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_kinds import ELSEWHERE, KINDS
 from potential_cases import SETTINGS, untrained
 from torch import Tensor
 
@@ -26,14 +26,6 @@ from aiida_hqe.potentials.committee import Committee
 from aiida_hqe.potentials.dense import is_dense
 from aiida_hqe.potentials.settings import PotentialSettings
 from aiida_hqe.potentials.stack import Stack
-
-ELSEWHERE = torch.device("meta")
-KINDS = [
-    {"representation": representation, "environment": environment}
-    for representation, environment in itertools.product(
-        ("painn", "fieldschnet", "so3net"), ("potential-field", "mm-elements", "blind")
-    )
-]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: " ".join(kind.values()))

@@ -6,13 +6,13 @@ place, one that is made without naming the device of its inputs has no numbers. 
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from network_kinds import ELSEWHERE, KINDS
 from training_cases import SHORT, SMALL
 
 from aiida_hqe.errors import DeviceError
@@ -30,14 +30,6 @@ from aiida_hqe.training.objective import Objective
 from aiida_hqe.training.settings import TrainingSettings
 from aiida_hqe.training.targets import targets
 from aiida_hqe.training.train import train_member
-
-ELSEWHERE = torch.device("meta")
-KINDS = [
-    {"representation": representation, "environment": environment}
-    for representation, environment in itertools.product(
-        ("painn", "fieldschnet", "so3net"), ("potential-field", "mm-elements", "blind")
-    )
-]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: " ".join(kind.values()))
