@@ -18,7 +18,6 @@ STATISTICS = "circusd-stats"
 SHARE = 0.02
 """Part of a processor that they take (benchmarks/load)."""
 
-
 PATIENCE = 30.0
 """Seconds that a supervisor has to start its processes, before which it stops none. Statistics do no harm but their cost."""
 
@@ -28,10 +27,8 @@ def quieten(client: DaemonClient) -> None:
     from aiida.engine.daemon.client import DaemonException
 
     until = time.monotonic() + PATIENCE
-    stop = {
-        "command": "stop",
-        "properties": {"name": STATISTICS, "waiting": True},
-    }  # while it stops, it does nothing else
+    # waiting: while a supervisor stops one process it refuses all else, also to stop the daemon
+    stop = {"command": "stop", "properties": {"name": STATISTICS, "waiting": True}}
     with contextlib.suppress(DaemonException):
         while client.call_client(stop).get("status") != "ok" and time.monotonic() < until:
             time.sleep(0.2)

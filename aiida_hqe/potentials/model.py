@@ -5,13 +5,12 @@ r"""`Potential`: a SchNetPack representation that sees the point charges, and wh
         + \sum_i (p_i c_{i0} + \Theta_i : C_i)
 
 with latent charges :math:`q_i` that add up to the total charge Q, and :math:`\bar\phi_i = \phi_i - \langle\phi\rangle`: a
-constant potential c changes the energy by exactly Q c. Charges close by touch the density, by
-amounts :math:`p_i` of a contact :math:`c_{i0}`, and see quadrupoles :math:`\Theta_i = \sum_c t_{ic} a_{ic} b_{ic}^T` in the
-curvature :math:`C_i` of their potential (`aiida_hqe.potentials.close`): products of vectors a, b, linear in the vector
-features, with weights t that follow, as :math:`p_i`, from the scalar ones. All of these depend on :math:`R, \bar\phi,
-\mathcal{E}`. How potential and field enter is up to the representation
-(`aiida_hqe.potentials.representations`), and the energy is invariant under rotations and reflections. References of energy are
-added in `stack`.
+constant potential c changes the energy by exactly Q c. Charges close by touch the density, by amounts :math:`p_i` of a contact
+:math:`c_{i0}`, and see quadrupoles :math:`\Theta_i = \sum_c t_{ic} a_{ic} b_{ic}^T` in the curvature :math:`C_i` of their
+potential (`aiida_hqe.potentials.close`): products of vectors a, b, linear in the vector features, with weights t that follow, as
+:math:`p_i`, from the scalar ones. All depend on :math:`R, \bar\phi, \mathcal{E}`. How potential and field enter is up to the
+representation (`aiida_hqe.potentials.representations`), and the energy is invariant under rotations and
+reflections. References of energy are added in `stack`.
 
 With ``mm-elements`` the network sees, in place of potential and field, the MM atoms within its cutoff as atoms of other
 elements (after Boeselt, Thuerlemann and Riniker, JCTC 2021, 17, 2641): they send messages to QM atoms and receive none, and
@@ -86,10 +85,8 @@ class Potential(nn.Module):
             energies = energies + (self._charges(scalars) * potential).sum(1)
         if self.settings.has_short_range:
             a, b = self.axes(vectors).split(CHANNELS, dim=-1)
-            products = (a * (curvature(rest[0]) @ b)).sum(2)
-            energies = energies + (self.amplitudes(scalars) * torch.cat([products, rest[0][..., :1]], dim=-1)).sum(
-                (1, 2)
-            )
+            products = torch.cat([(a * (curvature(rest[0]) @ b)).sum(2), rest[0][..., :1]], dim=-1)
+            energies = energies + (self.amplitudes(scalars) * products).sum((1, 2))
         return energies, describe(scalars, potential, self.settings)
 
     def latent_charges(

@@ -128,6 +128,7 @@ def test_a_training_goes_on_from_a_committee_of_an_earlier_version_that_started_
     one, other = (committee.predict(methanol[14]).environment_forces for committee in (warm, initial))
     np.testing.assert_allclose(one, other, atol=1e-3)
     assert warm.settings == of_then
+    assert initial.settings.fits(SMALL)
     larger = SMALL.model_copy(update={"features": 12})
     with pytest.raises(InputError, match="same architecture"):
         train_member(Frames(methanol[:11]), larger, still, member=0, seed=7, initial=initial)
