@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from aiida.engine import CalcJob, WorkChain, append_
 from aiida.orm import AbstractCode, Dict, ProcessNode
 
 from aiida_hqe.calculations.monitors import ENTRY_POINT, INTERVAL
+from aiida_hqe.workchains.resumption import end_cut_off, submitted_before
 
 ATTEMPTS = 3
 """How often a job is submitted at most, where it is the machine that ends it."""
@@ -26,7 +27,8 @@ RAISED = {"walltime": "max_wallclock_seconds", "memory": "max_memory_kb", "resou
 class HQEWorkChain(WorkChain):
     """A workchain whose jobs run one code.
 
-    A job that the machine ended, and not its input, is submitted again with the same input.
+    A job that the machine ended, and not its input, is submitted again with the same input. A step that a killed worker did not
+    end is begun anew by the next one, which takes up what it had submitted before.
 
     `threads`, `device` and `options` say where and how, not what: none is a node, and none changes a result.
     """
@@ -47,6 +49,17 @@ class HQEWorkChain(WorkChain):
         spec.input(
             "options", valid_type=dict, default=dict, non_db=True, help="Options of each job: queue, walltime, memory."
         )
+
+    def load_instance_state(self, saved_state: MutableMapping[str, Any], load_context: Any) -> None:
+        """Go on from a checkpoint, in another worker than before."""
+        super().load_instance_state(saved_state, load_context)
+        end_cut_off(self.node, {awaitable.pk for awaitable in self._awaitables})
+
+    def submit(self, process: Any, inputs: dict[str, Any]) -> ProcessNode:
+        """Submit a child under the link label of its `inputs`, unless this step did before its worker was killed."""
+        before = submitted_before(self.node, self.ctx, inputs["metadata"]["call_link_label"])
+        submitted: ProcessNode = before or super().submit(process, inputs)
+        return submitted
 
     def job(self, label: str, **inputs: Any) -> dict[str, Any]:
         """Inputs of a CalcJob: `inputs`, the code and the resources; those that are ``None`` are left out."""

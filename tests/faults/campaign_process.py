@@ -116,10 +116,11 @@ def record(pk: int) -> dict[str, Any]:
             ),
             default=0.0,
         ),
-        "jobs": Counter(job.process_label for job in jobs),
+        "jobs": Counter(job.process_label for job in jobs if not job.is_killed),
         "endings": [[job.process_label, job.exit_status, job.exit_message] for job in jobs if job.exit_status],
         "folders": [job.get_remote_workdir() for job in jobs if job.get_remote_workdir()],
-        "lost": [process.pk for process in processes if not process.is_finished],
+        "lost": [process.pk for process in processes if not process.is_terminated],
+        "cut_off": [process.process_label for process in processes if process.is_excepted or process.is_killed],
         "faults": [str(fault) for fault in audit(node)] if state.terminated else ["the campaign has not ended"],
     }
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -100,6 +101,35 @@ class Campaign:
             assert self._process.poll() is None, f"the campaign was faster\n{self.log()}"
             time.sleep(0.02)
         raise AssertionError(f"waited in vain\n{self.log()}")
+
+    def kill_worker_when(self, what: Callable[[dict[str, list[str]]], bool]) -> None:
+        """SIGKILL of the worker in the middle of its work: it stands still while the states of its processes are looked at."""
+        [worker] = self.workers()
+        until = time.monotonic() + LIMIT
+        while time.monotonic() < until:
+            worker.suspend()
+            if what(self.states()):
+                kill(worker)
+                return
+            worker.resume()
+            time.sleep(0.005)
+            assert self._process.poll() is None, f"the campaign was faster\n{self.log()}"
+        raise AssertionError(f"waited in vain\n{self.log()}")
+
+    def states(self) -> dict[str, list[str]]:
+        """States of all processes of the profile, by label, from the file of its storage; none while somebody holds its lock."""
+        [path] = self.folder.glob(".aiida/repository/*/database.sqlite")
+        query = """SELECT json_extract(attributes, '$.process_label'), json_extract(attributes, '$.process_state')
+                   FROM db_dbnode WHERE node_type LIKE 'process.%' ORDER BY id"""
+        found: dict[str, list[str]] = {}
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", timeout=0, uri=True)) as storage:
+            try:
+                rows = storage.execute(query).fetchall()
+            except sqlite3.OperationalError:
+                return {}
+        for label, state in rows:
+            found.setdefault(label, []).append(state)
+        return found
 
     def labels(self) -> Counter[str]:
         """How often each frame was labelled, in all folders of jobs."""

@@ -81,6 +81,20 @@ def test_a_killed_worker_is_replaced_and_its_job_goes_on(start: Start, undisturb
     assert left["jobs"] == {"PrepareCalculation": 1, "SampleCalculation": 1, "LabelCalculation": 1}
 
 
+@pytest.mark.parametrize(
+    ("child", "state"),
+    [("gather", "running"), ("partition", None), ("LabelCalculation", None), ("LabelCalculation", "created")],
+)
+def test_what_a_killed_worker_had_only_begun_is_done_anew_and_not_shown_as_running_for_ever(
+    start: Start, undisturbed: dict[str, Any], child: str, state: str | None
+) -> None:
+    campaign = start(**FIRST_SET)
+    campaign.kill_worker_when(lambda states: states.get(child) == [state])
+    left = sound(campaign, undisturbed)
+    assert left["cut_off"] == [child]
+    assert left["jobs"] == {"PrepareCalculation": 1, "SampleCalculation": 1, "LabelCalculation": 1}
+
+
 def test_a_killed_daemon_goes_on_where_it_was_when_it_is_started_again(
     start: Start, undisturbed: dict[str, Any]
 ) -> None:
