@@ -104,7 +104,7 @@ class Campaign:
 
     def kill_worker_when(self, what: Callable[[dict[str, list[str]]], bool]) -> None:
         """SIGKILL of the worker in the middle of its work: it stands still while the states of its processes are looked at."""
-        [worker] = self.workers()
+        [worker] = self.wait_for(self.workers)
         until = time.monotonic() + LIMIT
         while time.monotonic() < until:
             worker.suspend()
@@ -112,7 +112,7 @@ class Campaign:
                 kill(worker)
                 return
             worker.resume()
-            time.sleep(0.005)
+            time.sleep(0.002)
             assert self._process.poll() is None, f"the campaign was faster\n{self.log()}"
         raise AssertionError(f"waited in vain\n{self.log()}")
 

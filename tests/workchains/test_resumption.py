@@ -9,8 +9,6 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aiida_hqe.workchains.resumption import end_cut_off, submitted_before
 
@@ -81,8 +79,11 @@ def test_a_child_that_was_killed_is_submitted_anew(chain: orm.WorkChainNode) -> 
     assert submitted_before(chain, {}, "killed") is None
 
 
-@given(attempts=st.integers(0, 4), begun=st.booleans())
-def test_attempts_that_the_context_holds_are_not_taken_for_one_that_was_cut_off(attempts: int, begun: bool) -> None:
+@pytest.mark.parametrize("attempts", [0, 1, 3])
+@pytest.mark.parametrize("begun", [False, True])
+def test_attempts_that_the_context_holds_are_not_taken_for_one_that_was_cut_off(
+    aiida_profile: Any, attempts: int, begun: bool
+) -> None:
     chain = orm.WorkChainNode().store()
     known = [called(chain, orm.CalcJobNode, ProcessState.FINISHED, "sample") for _ in range(attempts)]
     more = called(chain, orm.CalcJobNode, ProcessState.WAITING, "sample") if begun else None
