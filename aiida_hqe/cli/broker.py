@@ -2,13 +2,16 @@
 
 A broker listens at a new address each time it starts, and writes it into a file that a worker reads once, when it starts. A
 broker that is killed leaves that file. A worker of the next daemon that comes to it before the next broker does then waits at
-an address where nothing listens, and every process of the profile waits with it.
+an address where nothing listens, and every process of the profile waits with it. A worker that goes on without a broker submits
+to nobody: what it submits has no task, and no worker ever begins it, also when the next broker has come.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +74,21 @@ def workers(profile: Profile) -> int | None:
     return int(status["task_subscribers"]) if _runs(layout) else None
 
 
+def forgotten(profile: Profile) -> list[int]:
+    """Pks of processes that were submitted and that nobody will begin: they have no task, though they are `YOUNG` no more."""
+    from aiida import orm
+    from aiida.common import timezone
+
+    if profile.process_control_backend != KIND:
+        return []
+    held = _tasks(_layout(profile))  # before the states: a task lasts until its process has ended
+    filters = {"attributes.process_state": "created", "mtime": {"<": timezone.now() - timedelta(seconds=YOUNG)}}
+    query = orm.QueryBuilder().append(
+        (orm.CalcJobNode, orm.WorkChainNode), filters=filters, project="id", tag="waiting"
+    )
+    return [pk for pk in query.order_by({"waiting": "id"}).all(flat=True) if pk not in held]
+
+
 def age(profile: Profile) -> float | None:
     """How long (s) the broker of `profile` has run; ``None`` where it does not."""
     import psutil
@@ -86,6 +104,16 @@ def _layout(profile: Profile) -> Any:
     from aiida.manage.configuration import get_config
 
     return ZeromqBrokerService.FilepathLayout(get_config().filepaths(profile)["broker_service"]["dir"])
+
+
+def _tasks(layout: Any) -> set[int]:
+    """Pks of the processes that have a task, pending or taken by a worker; only read: AiiDA's own class would move the files."""
+    found = set()
+    for stage in ("pending", "processing", "pending"):  # a task that moves meanwhile is seen in one of them
+        for path in (layout.storage_path / "tasks" / stage).glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.add(int(json.loads(path.read_text())["body"]["args"]["pid"]))
+    return found
 
 
 def _runs(layout: Any) -> bool:

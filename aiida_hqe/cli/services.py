@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PATIENCE = 5.0
 """Seconds that a service has to take a connection."""
 
+REVIVE = "verdi daemon stop; verdi process repair; verdi daemon start"
+"""Command that gives a task to every process that lost its own."""
+
 _LENGTH = 300
 
 
@@ -46,6 +49,7 @@ def examine(loaded: Profile) -> Iterator[Finding]:
     yield storage
     yield from look_at_broker(loaded)
     if storage.state == "ok":
+        yield from look_at_tasks(loaded)
         yield from look_at_codes()
         yield from look_at_processes()
 
@@ -62,7 +66,7 @@ def look_at_storage(loaded: Profile) -> Finding:
                 "storage",
                 "missing",
                 message,
-                "start PostgreSQL there, then run: verdi daemon stop; verdi process repair; verdi daemon start",
+                f"start PostgreSQL there, then run: {REVIVE}",
             )
     try:
         storage = profile.storage()
@@ -109,7 +113,7 @@ def obstacles(loaded: Profile) -> list[Finding]:
     if kind is None:
         return []
     found = [look_at_daemon(kind), *([look_at_own_broker(loaded)] if kind == broker.KIND else [])]
-    return [finding for finding in found if finding.state == "missing"]
+    return [finding for finding in (*found, *look_at_tasks(loaded)) if finding.state == "missing"]
 
 
 def look_at_own_broker(loaded: Profile) -> Finding:
@@ -120,15 +124,24 @@ def look_at_own_broker(loaded: Profile) -> Finding:
     left = broker.leftovers(loaded)
     if left:
         remove = "rm -f " + " ".join(shlex.quote(str(path)) for path in left)
-        repair = f"verdi daemon stop; {remove}; verdi daemon start" if runs else remove
+        repair = f"verdi daemon stop; {remove}; verdi process repair; verdi daemon start" if runs else remove
         return Finding("broker", "missing", "it was killed: workers may wait for it where it was, for ever", repair)
     if runs and broker.workers(loaded) == 0 and (broker.age(loaded) or 0.0) < broker.YOUNG:
         message = "it has just started, and no worker of the daemon hangs on it yet: that takes some seconds"
         return Finding("broker", "optional", message, "aiida-hqe doctor")
     if runs and broker.workers(loaded) == 0:
         message = "no worker of the daemon hangs on it: where it stays so, nothing goes on"
-        return Finding("broker", "missing", message, "verdi daemon restart")
+        return Finding("broker", "missing", message, REVIVE)
     return Finding("broker", "ok", f"{broker.KIND} (runs with the daemon)")
+
+
+def look_at_tasks(loaded: Profile) -> Iterator[Finding]:
+    """Processes that were submitted when no broker ran."""
+    lost = broker.forgotten(loaded)
+    if lost:
+        named = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        message = f"no worker will ever begin {named}: submitted while no broker ran, and in no queue"
+        yield Finding("tasks", "missing", message, REVIVE)
 
 
 def look_at_daemon(kind: str) -> Finding:

@@ -12,6 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiida import orm
+from aiida.engine import ProcessState
+from plumpy.process_comms import create_continue_body
 
 from aiida_hqe.cli import broker, profile, services
 from aiida_hqe.errors import ResourceError
@@ -25,6 +28,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("aiida.manage.configuration.get_config", lambda: config)
     monkeypatch.setattr("aiida.engine.daemon.client.get_daemon_client", lambda: None)
     monkeypatch.setattr(profile, "running", lambda _: True)
+    monkeypatch.setattr(broker, "forgotten", lambda _: [])
     return SimpleNamespace(process_control_backend="core.zeromq")
 
 
@@ -86,7 +90,7 @@ def test_a_broker_without_workers_is_told_with_what_brings_them_back(
     assert broker.workers(loaded) == 0
     monkeypatch.setattr(broker, "YOUNG", 0.0)
     found = services.look_at_own_broker(loaded)
-    assert (found.state, found.repair) == ("missing", "verdi daemon restart")
+    assert (found.state, found.repair) == ("missing", services.REVIVE)
 
 
 def test_a_broker_that_has_just_started_may_be_without_workers(
@@ -97,6 +101,43 @@ def test_a_broker_that_has_just_started_may_be_without_workers(
     assert 0.0 <= (broker.age(loaded) or 0.0) < 1e6
     found = services.look_at_own_broker(loaded)
     assert (found.state, found.repair) == ("optional", "aiida-hqe doctor")
+
+
+def job(state: ProcessState, kind: type[orm.ProcessNode] = orm.CalcJobNode) -> int:
+    """Pk of a process in a state."""
+    node = kind().store()
+    node.set_process_state(state)
+    return int(node.pk or 0)
+
+
+def test_submitted_processes_without_a_task_are_named_with_what_brings_them_back(
+    aiida_profile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: Any = SimpleNamespace(process_control_backend="core.zeromq")
+    monkeypatch.setattr(broker, "_layout", lambda _: SimpleNamespace(storage_path=tmp_path))
+    monkeypatch.setattr(broker, "YOUNG", -60.0)  # the clock of a storage may be coarse
+    before = set(broker.forgotten(loaded))
+    lost = [job(ProcessState.CREATED), job(ProcessState.CREATED, orm.WorkChainNode)]
+    kept = {"pending": job(ProcessState.CREATED), "processing": job(ProcessState.CREATED)}
+    job(ProcessState.WAITING), job(ProcessState.FINISHED), job(ProcessState.CREATED, orm.CalcFunctionNode)
+    for stage, pk in kept.items():
+        folder = tmp_path / "tasks" / stage
+        folder.mkdir(parents=True)
+        (folder / "1_a.json").write_text(json.dumps({"body": create_continue_body(pid=pk), "no_reply": True}))
+        (folder / "2_b.json").write_text("{")
+        (folder / "3_c.json").write_text("[]")
+    assert [pk for pk in broker.forgotten(loaded) if pk not in before] == lost
+    [found] = services.look_at_tasks(loaded)
+    assert (found.state, found.repair) == ("missing", services.REVIVE)
+    assert f"{(*sorted(before), *lost)[0]}" in found.message
+    monkeypatch.setattr(broker, "forgotten", lambda _: list(range(1, 8)))
+    [found] = services.look_at_tasks(loaded)
+    assert "begin 1, 2, 3, 4, 5 and 2 more:" in found.message
+    monkeypatch.undo()
+    monkeypatch.setattr(broker, "_layout", lambda _: SimpleNamespace(storage_path=tmp_path))
+    monkeypatch.setattr(broker, "YOUNG", 60.0)
+    assert set(broker.forgotten(loaded)).isdisjoint(lost)  # their tasks may be on their way
+    assert broker.forgotten(SimpleNamespace(process_control_backend="core.rabbitmq")) == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "aiida-zeromq-broker", "aiida-zeromq-broker x"])

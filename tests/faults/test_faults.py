@@ -124,6 +124,18 @@ def test_a_killed_broker_stops_nothing_once_the_daemon_is_started_again(
     assert left["jobs"] == {"PrepareCalculation": 1, "SampleCalculation": 1, "LabelCalculation": 1}
 
 
+def test_what_was_submitted_to_a_killed_broker_is_begun_once_its_repair_is_done(
+    start: Start, undisturbed: dict[str, Any]
+) -> None:
+    campaign = start()
+    labelling(campaign)
+    kill(campaign.broker())
+    campaign.wait_for(lambda: campaign.states().get("TrainWorkChain") == ["created"])
+    campaign.repair("broker")
+    left = sound(campaign, undisturbed)
+    assert len(left["sets"]) == 2
+
+
 def test_killed_training_and_sampling_jobs_are_submitted_again(start: Start, undisturbed: dict[str, Any]) -> None:
     campaign = start()
     kill(campaign.wait_for(lambda: campaign.job("sample")))
