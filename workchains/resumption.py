@@ -14,6 +14,7 @@ from aiida.engine import ProcessState
 from aiida.orm import CalcFunctionNode, ProcessNode, QueryBuilder, WorkChainNode
 
 ENDED = [state.value for state in (ProcessState.FINISHED, ProcessState.EXCEPTED, ProcessState.KILLED)]
+"""States of processes that have ended, as nodes hold them."""
 
 
 def end_cut_off(chain: WorkChainNode, awaited: Collection[int | None]) -> None:

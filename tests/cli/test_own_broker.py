@@ -129,15 +129,22 @@ def test_submitted_processes_without_a_task_are_named_with_what_brings_them_back
     assert [pk for pk in broker.forgotten(loaded) if pk not in before] == lost
     [found] = services.look_at_tasks(loaded)
     assert (found.state, found.repair) == ("missing", services.REVIVE)
-    assert f"{(*sorted(before), *lost)[0]}" in found.message
-    monkeypatch.setattr(broker, "forgotten", lambda _: list(range(1, 8)))
-    [found] = services.look_at_tasks(loaded)
-    assert "begin 1, 2, 3, 4, 5 and 2 more:" in found.message
-    monkeypatch.undo()
-    monkeypatch.setattr(broker, "_layout", lambda _: SimpleNamespace(storage_path=tmp_path))
+    assert f"begin {(*sorted(before), *lost)[0]}" in found.message
     monkeypatch.setattr(broker, "YOUNG", 60.0)
     assert set(broker.forgotten(loaded)).isdisjoint(lost)  # their tasks may be on their way
     assert broker.forgotten(SimpleNamespace(process_control_backend="core.rabbitmq")) == []  # type: ignore[arg-type]
+
+
+def test_what_nobody_will_begin_keeps_a_campaign_from_going_on(
+    loaded: Any, tmp_path: Path, living: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "broker", living)
+    monkeypatch.setattr(services, "look_at_daemon", lambda _: services.Finding("daemon", "ok", "runs"))
+    assert services.obstacles(loaded) == []
+    monkeypatch.setattr(broker, "forgotten", lambda _: list(range(1, 8)))
+    [found] = services.obstacles(loaded)
+    assert (found.name, found.repair) == ("tasks", services.REVIVE)
+    assert "begin 1, 2, 3, 4, 5 and 2 more:" in found.message
 
 
 @pytest.mark.parametrize("text", ["", "aiida-zeromq-broker", "aiida-zeromq-broker x"])

@@ -116,11 +116,11 @@ def record(pk: int) -> dict[str, Any]:
             ),
             default=0.0,
         ),
-        "jobs": Counter(job.process_label for job in jobs if not job.is_killed),
+        "jobs": Counter(job.process_label for job in jobs if not _cut_off(job)),
         "endings": [[job.process_label, job.exit_status, job.exit_message] for job in jobs if job.exit_status],
         "folders": [job.get_remote_workdir() for job in jobs if job.get_remote_workdir()],
-        "lost": [process.pk for process in processes if not process.is_terminated],
-        "cut_off": [process.process_label for process in processes if process.is_excepted or process.is_killed],
+        "lost": [process.pk for process in processes if not (process.is_finished or _cut_off(process))],
+        "cut_off": [process.process_label for process in processes if _cut_off(process)],
         "faults": [str(fault) for fault in audit(node)] if state.terminated else ["the campaign has not ended"],
     }
 
@@ -129,6 +129,12 @@ def asked_of(campaign: Any, label: str) -> list[str]:
     """Frames that one labelling of a campaign was asked for."""
     called = campaign.base.links.get_outgoing(link_label_filter=label).all_nodes()
     return [key for labelling in called for key in labelling.inputs.frames.frames.hashes]
+
+
+def _cut_off(process: Any) -> bool:
+    """Whether a process was marked as cut off with its worker, before it had begun or as a function, which was run anew."""
+    began = bool(getattr(process, "get_remote_workdir", lambda: None)())
+    return process.is_killed and not began and str(process.process_status).startswith("cut off with the worker")
 
 
 def _divides(process: Any) -> bool:
